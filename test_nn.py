@@ -1,0 +1,1127 @@
+# SPDX-License-Identifier: MIT
+# /// script
+# requires-python = ">=3.10"
+# dependencies = ["numpy>=1.26", "matplotlib", "pytest"]
+# ///
+"""test_nn.py: the proof that goes with nn.py.
+
+    python -m pytest            all tests; those that need PyTorch, JAX, scikit-learn
+                                or the MNIST files are skipped where these are missing
+    python test_nn.py           the same
+"""
+import functools
+import gzip
+import os
+import pathlib
+import re
+import shutil
+import struct
+import subprocess
+import sys
+import tracemalloc
+import warnings
+
+import numpy as np
+import pytest
+
+import nn
+
+HERE = pathlib.Path(__file__).resolve().parent
+HIDDEN = tuple(nn.ACTIVATIONS)
+# Every output and loss that go together.
+OUTPUTS = [(output, "mse") for output in nn.ACTIVATIONS]
+OUTPUTS += [("softmax", "cross_entropy"), ("sigmoid", "binary_cross_entropy")]
+PENALTIES = [(0.0, 0.0), (0.01, 0.0), (0.0, 0.1), (0.02, 0.3)]
+
+
+# ---- Networks and data to test with ----------------------------------------------------
+
+def random_network(sizes, activations, seed=0, dtype=np.float64):
+    """Return params with biases that are not zero, so that mistakes with them show."""
+    rng = np.random.default_rng(seed)
+    params = nn.init_params(sizes, activations, rng, dtype)
+    return {key: p if key[0] == "W" else rng.normal(size=p.shape).astype(dtype)
+            for key, p in params.items()}
+
+
+def random_data(n, sizes, loss, seed=0):
+    """Return float64 X (n, d0) and Y (n, dL) that suit the loss."""
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(n, sizes[0]))
+    if loss == "cross_entropy":
+        return X, nn.one_hot(rng.integers(0, sizes[-1], n), sizes[-1], np.float64)
+    if loss == "binary_cross_entropy":
+        return X, rng.integers(0, 2, (n, sizes[-1])).astype(float)
+    return X, rng.normal(size=(n, sizes[-1]))
+
+
+def away_from_kinks(params, X, activations, margin=1e-3):
+    """Return whether no relu and no |W| can change sign within a central difference."""
+    _, cache = nn.forward(params, X, activations)
+    near = [cache[f"Z{l}"] for l, name in enumerate(activations, 1) if name == "relu"]
+    near += [p for key, p in params.items() if key[0] == "W"]
+    return all(abs(array).min() > margin for array in near)
+
+
+def smooth_case(sizes, activations, loss, n=6):
+    """Return (params, X, Y) at which every gradient exists."""
+    for seed in range(1000):
+        params = random_network(sizes, activations, seed)
+        X, Y = random_data(n, sizes, loss, seed)
+        if away_from_kinks(params, X, activations):
+            return params, X, Y
+    raise AssertionError("no smooth case found")
+
+
+def copies(tree):
+    """Return the same nested dicts with every array copied."""
+    if isinstance(tree, dict):
+        return {key: copies(value) for key, value in tree.items()}
+    return tree.copy() if isinstance(tree, np.ndarray) else tree
+
+
+def assert_same_bits(one, other):
+    """Fail unless two nested dicts or arrays agree in every bit."""
+    if isinstance(one, dict):
+        assert one.keys() == other.keys()
+        for key in one:
+            assert_same_bits(one[key], other[key])
+    elif isinstance(one, np.ndarray):
+        assert one.dtype == other.dtype and one.shape == other.shape
+        assert one.tobytes() == other.tobytes()
+    else:
+        assert one == other
+
+
+# ---- Gradients: central differences ----------------------------------------------------
+
+def numeric_gradient(f, array, h=1e-5):
+    """Return the slope of f for each entry of array, by central differences."""
+    gradient = np.zeros_like(array)
+    for i in np.ndindex(array.shape):
+        up, down = array.copy(), array.copy()
+        up[i] += h
+        down[i] -= h
+        gradient[i] = (f(up) - f(down)) / (2 * h)
+    return gradient
+
+
+def gradient_errors(params, X, Y, activations, loss, l1=0.0, l2=0.0, dropout=0.0):
+    """Return the relative error of backward for each array, X included."""
+    def loss_at(params, X):
+        rng = np.random.default_rng(5)  # the same masks every time
+        _, cache = nn.forward(params, X, activations, dropout, rng)
+        return nn.compute_loss(params, cache, Y, loss, l1, l2)
+
+    _, cache = nn.forward(params, X, activations, dropout, np.random.default_rng(5))
+    grads = nn.backward(params, cache, Y, activations, loss, l1, l2, wrt_input=True)
+    assert grads.keys() == {*params, "X"}
+    expected = {key: numeric_gradient(lambda p: loss_at({**params, key: p}, X), array)
+                for key, array in params.items()}
+    expected["X"] = numeric_gradient(lambda x: loss_at(params, x), X)
+    norm = np.linalg.norm
+    return {key: norm(grads[key] - expected[key]) / norm(expected[key]) for key in grads}
+
+
+@pytest.mark.parametrize("l1, l2", PENALTIES)
+@pytest.mark.parametrize("output, loss", OUTPUTS)
+@pytest.mark.parametrize("hidden", HIDDEN)
+def test_gradients_by_central_differences(hidden, output, loss, l1, l2):
+    sizes, activations = (4, 5, 3), (hidden, output)
+    params, X, Y = smooth_case(sizes, activations, loss)
+    errors = gradient_errors(params, X, Y, activations, loss, l1, l2)
+    assert max(errors.values()) < 1e-6, errors
+
+
+@pytest.mark.parametrize("output, loss", OUTPUTS)
+@pytest.mark.parametrize("hidden", HIDDEN)
+def test_gradients_with_dropout(hidden, output, loss):
+    sizes, activations = (4, 6, 5, 3), (hidden, hidden, output)
+    params, X, Y = smooth_case(sizes, activations, loss)
+    errors = gradient_errors(params, X, Y, activations, loss, l2=0.1, dropout=0.4)
+    assert max(errors.values()) < 1e-6, errors
+
+
+@pytest.mark.parametrize("output, loss", OUTPUTS)
+def test_gradients_of_deep_and_of_single_layer_networks(output, loss):
+    for sizes in ((3, 2), (3, 4, 5, 4, 2), (1, 1, 2)):
+        activations = ("tanh",) * (len(sizes) - 2) + (output,)
+        params, X, Y = smooth_case(sizes, activations, loss)
+        errors = gradient_errors(params, X, Y, activations, loss)
+        assert max(errors.values()) < 1e-6, errors
+
+
+def test_gradient_of_soft_targets():
+    params, X, _ = smooth_case((4, 5, 3), ("tanh", "softmax"), "cross_entropy")
+    Y = np.random.default_rng(0).dirichlet(np.ones(3), len(X))
+    errors = gradient_errors(params, X, Y, ("tanh", "softmax"), "cross_entropy")
+    assert max(errors.values()) < 1e-6, errors
+
+
+def test_without_wrt_input_there_is_no_gradient_of_the_input():
+    params, X, Y = smooth_case((4, 5, 3), ("relu", "softmax"), "cross_entropy")
+    _, cache = nn.forward(params, X, ("relu", "softmax"))
+    grads = nn.backward(params, cache, Y, ("relu", "softmax"))
+    assert grads.keys() == params.keys()
+    assert all(grads[key].shape == params[key].shape for key in params)
+
+
+# ---- PyTorch: loss, gradients, trajectories --------------------------------------------
+
+def torch_loss(torch, params, X, Y, activations, loss, l1, l2):
+    """Return the loss that nn.py should have, computed by PyTorch from its own parts."""
+    functions = {"relu": torch.relu, "tanh": torch.tanh, "sigmoid": torch.sigmoid,
+                 "linear": lambda Z: Z, "softmax": lambda Z: torch.softmax(Z, dim=1)}
+    A = X
+    for l, name in enumerate(activations, start=1):
+        Z = A @ params[f"W{l}"] + params[f"b{l}"]
+        A = functions[name](Z)
+    F = torch.nn.functional
+    losses = {"mse": lambda: F.mse_loss(A, Y),
+              "cross_entropy": lambda: F.cross_entropy(Z, Y),
+              "binary_cross_entropy": lambda: F.binary_cross_entropy_with_logits(Z, Y)}
+    weights = [p for key, p in params.items() if key[0] == "W"]
+    return (losses[loss]() + l1 * sum(W.abs().sum() for W in weights)
+            + l2 / 2 * sum((W * W).sum() for W in weights))
+
+
+def torch_optimizer(torch, name, parameters, lr):
+    """Return the PyTorch optimizer of that name with its own defaults."""
+    optim = torch.optim
+    if name == "momentum":
+        return optim.SGD(parameters, lr, momentum=0.9)
+    return {"sgd": optim.SGD, "adagrad": optim.Adagrad, "rmsprop": optim.RMSprop,
+            "adam": optim.Adam}[name](parameters, lr)
+
+
+def random_setting(seed):
+    """Return (sizes, activations, loss, l1, l2) drawn at random."""
+    rng = np.random.default_rng(seed)
+    output, loss = OUTPUTS[rng.integers(len(OUTPUTS))]
+    depth = rng.integers(1, 5)
+    sizes = tuple(int(d) for d in rng.integers(2, 9, depth + 1))
+    activations = tuple(str(name) for name in rng.choice(HIDDEN, depth - 1)) + (output,)
+    l1, l2 = PENALTIES[rng.integers(len(PENALTIES))]
+    return sizes, activations, loss, l1, l2
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_loss_and_gradients_equal_pytorch(seed):
+    torch = pytest.importorskip("torch")
+    sizes, activations, loss, l1, l2 = random_setting(seed)
+    params = random_network(sizes, activations, seed)
+    X, Y = random_data(7, sizes, loss, seed)
+    tensors = {key: torch.tensor(p, requires_grad=True) for key, p in params.items()}
+    X_tensor = torch.tensor(X, requires_grad=True)
+    expected = torch_loss(
+        torch, tensors, X_tensor, torch.tensor(Y), activations, loss, l1, l2)
+    expected.backward()
+    _, cache = nn.forward(params, X, activations)
+    value = nn.compute_loss(params, cache, Y, loss, l1, l2)
+    assert value == pytest.approx(expected.item(), rel=1e-12)
+    grads = nn.backward(params, cache, Y, activations, loss, l1, l2, wrt_input=True)
+    for key, tensor in {**tensors, "X": X_tensor}.items():
+        assert np.allclose(grads[key], tensor.grad.numpy(), rtol=1e-9, atol=1e-12), key
+
+
+# name: (our schedule, PyTorch's)
+# The trajectories below have epochs of 5 steps, with 22 rows in batches of 5.
+SCHEDULES = {
+    "constant": (None, None),
+    "step": (nn.step_decay(2, 0.5), "StepLR"),
+    "exponential": (nn.exponential_decay(0.8), "ExponentialLR"),
+    "linear": (lambda epoch: 1 - epoch / 8, "LambdaLR"),
+}
+
+
+def torch_scheduler(torch, name, rule):
+    """Return (scheduler, whether it steps after every batch rather than every epoch)."""
+    schedulers = torch.optim.lr_scheduler
+    if name == "StepLR":
+        return schedulers.StepLR(rule, 2, 0.5), False
+    if name == "ExponentialLR":
+        return schedulers.ExponentialLR(rule, 0.8), False
+    if name == "LambdaLR":
+        epochs_done = lambda step: step // 5 + step % 5 * 5 / 22
+        return schedulers.LambdaLR(rule, lambda step: 1 - epochs_done(step) / 8), True
+    return schedulers.ConstantLR(rule, 1.0), False
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("optimizer", nn.OPTIMIZERS)
+@pytest.mark.parametrize("seed", range(3))
+def test_forty_steps_equal_pytorch(seed, optimizer, schedule):
+    torch = pytest.importorskip("torch")
+    n, batch_size, epochs, lr = 22, 5, 8, 0.02
+    number = 100 * seed + 10 * list(nn.OPTIMIZERS).index(optimizer) + len(schedule)
+    sizes, activations, loss, l1, l2 = random_setting(number)
+    params = random_network(sizes, activations, number)
+    X, Y = random_data(n, sizes, loss, number)
+    ours, theirs = SCHEDULES[schedule]
+    trained, history = nn.gradient_descent(
+        params, X, Y, activations, loss, epochs=epochs, batch_size=batch_size, lr=lr,
+        optimizer=optimizer, schedule=ours, l1=l1, l2=l2, seed=seed)
+
+    tensors = {key: torch.tensor(p, requires_grad=True) for key, p in params.items()}
+    rule = torch_optimizer(torch, optimizer, list(tensors.values()), lr)
+    scheduler, every_batch = torch_scheduler(torch, theirs, rule)
+    rng = np.random.default_rng(seed)
+    for epoch in range(epochs):
+        rate = rule.param_groups[0]["lr"]
+        assert history["lr"][epoch] == pytest.approx(rate, rel=1e-12)
+        order, data_loss = rng.permutation(n), 0.0
+        for start in range(0, n, batch_size):
+            rows = order[start:start + batch_size]
+            batch = torch.tensor(X[rows]), torch.tensor(Y[rows])
+            with torch.no_grad():
+                value = torch_loss(torch, tensors, *batch, activations, loss, 0, 0)
+                data_loss += value.item() * len(rows) / n
+            rule.zero_grad()
+            torch_loss(torch, tensors, *batch, activations, loss, l1, l2).backward()
+            rule.step()
+            if every_batch:
+                scheduler.step()
+        if not every_batch:
+            scheduler.step()
+        assert history["loss"][epoch] == pytest.approx(data_loss, rel=1e-9)
+    for key, tensor in tensors.items():
+        assert abs(trained[key] - tensor.detach().numpy()).max() < 1e-8, key
+
+
+# ---- JAX: automatic differentiation, and the compiled step -----------------------------
+
+@pytest.fixture
+def jax_numpy(monkeypatch):
+    """nn.py on JAX in float64 for the length of one test."""
+    jax = pytest.importorskip("jax")
+    jax.config.update("jax_enable_x64", True)
+    monkeypatch.setattr(nn, "np", jax.numpy)
+    return jax
+
+
+def numpy_network(sizes):
+    """Return float64 params without init_params, which belongs before the exchange."""
+    rng = np.random.default_rng(0)
+    params = {}
+    for l, shape in enumerate(zip(sizes, sizes[1:]), start=1):
+        params[f"W{l}"] = rng.normal(size=shape)
+        params[f"b{l}"] = rng.normal(size=shape[1])
+    return params
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_jax_grad_of_compute_loss_equals_backward(seed, jax_numpy):
+    sizes, activations, loss, l1, l2 = random_setting(seed + 500)
+    X, Y = random_data(7, sizes, loss, seed)
+    params = numpy_network(sizes)
+
+    def loss_at(params, X):
+        _, cache = nn.forward(params, X, activations)
+        return nn.compute_loss(params, cache, Y, loss, l1, l2)
+
+    expected, expected_X = jax_numpy.grad(loss_at, argnums=(0, 1))(params, X)
+    _, cache = nn.forward(params, X, activations)
+    grads = nn.backward(params, cache, Y, activations, loss, l1, l2, wrt_input=True)
+    for key, gradient in {**expected, "X": expected_X}.items():
+        assert isinstance(grads[key], jax_numpy.Array)
+        assert np.allclose(grads[key], gradient, rtol=1e-9, atol=1e-12), key
+
+
+@pytest.mark.parametrize("optimizer", nn.OPTIMIZERS)
+def test_ten_jitted_steps_equal_numpy(optimizer, monkeypatch):
+    jax = pytest.importorskip("jax")
+    jax.config.update("jax_enable_x64", True)
+    activations = ("relu", "tanh", "softmax")
+    params = random_network((6, 5, 4, 3), activations)
+    X, Y = random_data(8, (6, 3), "cross_entropy")
+
+    def step(params, state):
+        _, cache = nn.forward(params, X, activations)
+        grads = nn.backward(params, cache, Y, activations, l2=0.1)
+        return nn.update(params, grads, state, 0.05, optimizer)
+
+    def run(step):
+        p, state = params, {}
+        for _ in range(10):
+            p, state = step(p, state)
+        return p, state
+
+    expected, _ = run(step)
+    monkeypatch.setattr(nn, "np", jax.numpy)
+    jitted, state = run(jax.jit(step))
+    assert int(state["t"]) == 10
+    for key in params:
+        assert isinstance(jitted[key], jax.Array)
+        assert abs(np.asarray(jitted[key]) - expected[key]).max() < 1e-12
+
+
+# ---- A worked example from the literature ----------------------------------------------
+
+def total_error(params, cache, Y):
+    """Return half the sum of squares, which for one row of two outputs is their mean."""
+    return nn.compute_loss(params, cache, Y, "mse")
+
+
+def test_worked_example_of_mazur():
+    """Matt Mazur, A Step by Step Backpropagation Example (2015)."""
+    activations = ("sigmoid", "sigmoid")
+    params = {"W1": np.array([[0.15, 0.25], [0.20, 0.30]]), "b1": np.array([0.35, 0.35]),
+              "W2": np.array([[0.40, 0.50], [0.45, 0.55]]), "b2": np.array([0.60, 0.60])}
+    X, Y = np.array([[0.05, 0.10]]), np.array([[0.01, 0.99]])
+    output, cache = nn.forward(params, X, activations)
+    assert cache["Z1"][0, 0] == pytest.approx(0.3775, abs=1e-9)
+    assert cache["A1"][0] == pytest.approx([0.593269992, 0.596884378], abs=1e-9)
+    assert cache["Z2"][0, 0] == pytest.approx(1.105905967, abs=1e-9)
+    assert output[0] == pytest.approx([0.75136507, 0.772928465], abs=1e-8)
+    assert total_error(params, cache, Y) == pytest.approx(0.298371109, abs=1e-9)
+    grads = nn.backward(params, cache, Y, activations, "mse")
+    assert grads["W2"][0, 0] == pytest.approx(0.082167041, abs=1e-9)
+    assert grads["W1"][0, 0] == pytest.approx(0.000438568, abs=1e-9)
+    # He leaves the biases as they are.
+    grads["b1"], grads["b2"] = 0 * grads["b1"], 0 * grads["b2"]
+    params, _ = nn.update(params, grads, {}, 0.5)
+    assert params["W2"].T.ravel() == pytest.approx(
+        [0.35891648, 0.408666186, 0.511301270, 0.561370121], abs=1e-8)
+    assert params["W1"].T.ravel() == pytest.approx(
+        [0.149780716, 0.19956143, 0.24975114, 0.29950229], abs=1e-8)
+    _, cache = nn.forward(params, X, activations)
+    # He prints 0.291027924; from the weights that he prints too, it is 0.291027774.
+    assert total_error(params, cache, Y) == pytest.approx(0.291027924, abs=2e-7)
+    for _ in range(9_999):
+        _, cache = nn.forward(params, X, activations)
+        grads = nn.backward(params, cache, Y, activations, "mse")
+        grads["b1"], grads["b2"] = 0 * grads["b1"], 0 * grads["b2"]
+        params, _ = nn.update(params, grads, {}, 0.5)
+    output, cache = nn.forward(params, X, activations)
+    assert total_error(params, cache, Y) == pytest.approx(0.0000351085, rel=1e-3)
+    assert output[0] == pytest.approx([0.015912196, 0.984065734], rel=1e-4)
+
+
+def test_the_example_in_the_comment_on_losses():
+    Z = np.log([[0.2, 0.3, 0.5]])
+    params = {"W1": np.eye(3), "b1": np.zeros(3)}
+    output, cache = nn.forward(params, Z, ("softmax",))
+    grads = nn.backward(params, cache, nn.one_hot([1], 3), ("softmax",), wrt_input=True)
+    assert output[0] == pytest.approx([0.2, 0.3, 0.5])
+    assert grads["b1"] == pytest.approx([0.2, -0.7, 0.5])
+
+
+# ---- Faults that well-known from-scratch networks have ---------------------------------
+
+RELU_NET = ("relu", "softmax")
+
+
+def small_case(loss="cross_entropy", activations=RELU_NET, sizes=(4, 6, 3), n=8):
+    """Return (params, X, Y, cache) of a small network after one forward pass."""
+    params = random_network(sizes, activations)
+    X, Y = random_data(n, sizes, loss)
+    _, cache = nn.forward(params, X, activations)
+    return params, X, Y, cache
+
+
+def test_relu_masks_what_is_zero():
+    """numpy-tutorials tests the output with >= 0, which is always true."""
+    _, relu_backward = nn.ACTIVATIONS["relu"]
+    A = nn.ACTIVATIONS["relu"][0](np.array([[-1.0, 0.0, 2.0]]))
+    assert relu_backward(np.ones((1, 3)), A).tolist() == [[0, 0, 1]]
+
+
+def test_dropout_scales_the_backward_pass_too():
+    """numpy-tutorials leaves the factor 1 / (1 - dropout) out of the gradient."""
+    params, X, Y, _ = small_case()
+    _, cache = nn.forward(params, X, RELU_NET, 0.75, np.random.default_rng(0))
+    assert set(np.unique(cache["mask1"])) == {0.0, 4.0}
+    grads = nn.backward(params, cache, Y, RELU_NET)
+    dZ2 = (cache["A2"] - Y) / len(Y)
+    dZ1 = dZ2 @ params["W2"].T * cache["mask1"] * (cache["A1"] > 0)
+    assert np.allclose(grads["W1"], X.T @ dZ1)
+    assert np.allclose(grads["W2"], (cache["A1"] * cache["mask1"]).T @ dZ2)
+
+
+def test_the_penalty_multiplies_the_weights():
+    """homemade-machine-learning multiplies the delta; others penalise biases as well."""
+    params, _, Y, cache = small_case()
+    plain = nn.backward(params, cache, Y, RELU_NET)
+    l1 = nn.backward(params, cache, Y, RELU_NET, l1=0.5)
+    l2 = nn.backward(params, cache, Y, RELU_NET, l2=0.5)
+    for l in (1, 2):
+        W = params[f"W{l}"]
+        assert np.allclose(l1[f"W{l}"] - plain[f"W{l}"], 0.5 * np.sign(W))
+        assert np.allclose(l2[f"W{l}"] - plain[f"W{l}"], 0.5 * W)
+        assert np.array_equal(l1[f"b{l}"], plain[f"b{l}"])
+        assert np.array_equal(l2[f"b{l}"], plain[f"b{l}"])
+
+
+def test_adam_corrects_with_the_power_of_t():
+    """ML-From-Scratch divides by 1 - beta at every step."""
+    g, slots, beta1, beta2 = np.array([[3.0]]), {}, 0.9, 0.999
+    for t in (1, 2, 3):
+        change, slots = nn.adam(g, slots, t, lr=0.1)
+        # A constant gradient makes both corrected averages exact, so each step is lr.
+        assert change[0, 0] == pytest.approx(-0.1, rel=1e-7)
+        assert slots["m"][0, 0] == pytest.approx(3 * (1 - beta1 ** t))
+        assert slots["v"][0, 0] == pytest.approx(9 * (1 - beta2 ** t))
+
+
+def test_every_output_bias_learns():
+    """A widely copied notebook sums all of dZ2 into one number, which is always zero."""
+    params, _, Y, cache = small_case()
+    grads = nn.backward(params, cache, Y, RELU_NET)
+    assert grads["b2"].shape == (3,) and abs(grads["b2"]).min() > 1e-6
+    assert grads["b2"].sum() == pytest.approx(0, abs=1e-12)
+
+
+def test_predict_applies_softmax_once():
+    """mlxtend applies it twice: the same labels, but flatter probabilities."""
+    params, X, _, cache = small_case()
+    E = np.exp(cache["Z2"])
+    output, _ = nn.forward(params, X, RELU_NET)
+    assert np.allclose(output, E / E.sum(axis=1, keepdims=True))
+
+
+def test_decay_counts_epochs_not_batches():
+    """mlxtend's is documented per epoch and applied per batch."""
+    params, X, Y, _ = small_case()
+    for schedule, expected in ((nn.step_decay(2, 0.5), [1, 1, 0.5, 0.5, 0.25]),
+                               (nn.exponential_decay(0.5), [1, 0.5, 0.25, 0.125, 0.0625])):
+        _, history = nn.gradient_descent(params, X, Y, RELU_NET, epochs=5, batch_size=3,
+                                         lr=1.0, schedule=schedule)
+        assert history["lr"] == expected
+        assert [schedule(epoch + 0.9) for epoch in range(5)] == expected
+
+
+def test_schedule_sees_the_epochs_done():
+    params, X, Y, _ = small_case()
+    seen = []
+    nn.gradient_descent(params, X, Y, RELU_NET, epochs=3, batch_size=2,
+                        schedule=lambda epoch: seen.append(epoch) or 1.0)
+    assert sorted(set(seen)) == [i / 4 for i in range(12)]
+
+
+@pytest.mark.parametrize("output, loss", OUTPUTS)
+def test_one_over_n_is_there_once(output, loss):
+    """The same rows twice over: neither the loss nor its gradient may change."""
+    activations = ("tanh", output)
+    params, X, Y, cache = small_case(loss, activations)
+    twice = np.concatenate([X, X]), np.concatenate([Y, Y])
+    _, double = nn.forward(params, twice[0], activations)
+    assert nn.compute_loss(params, double, twice[1], loss) == pytest.approx(
+        nn.compute_loss(params, cache, Y, loss), rel=1e-12)
+    grads = nn.backward(params, cache, Y, activations, loss)
+    for key, gradient in nn.backward(params, double, twice[1], activations, loss).items():
+        assert np.allclose(gradient, grads[key], rtol=1e-12)
+
+
+def test_means_are_over_rows_or_over_entries():
+    A, Y = np.array([[0.1, 0.9], [0.4, 0.6]]), np.array([[0.0, 1.0], [1.0, 0.0]])
+    params = {"W1": np.eye(2), "b1": np.zeros(2)}
+    _, cache = nn.forward(params, A, ("linear",))
+    expected = ((A - Y) ** 2).sum() / 4
+    assert nn.compute_loss(params, cache, Y, "mse") == pytest.approx(expected)
+    _, cache = nn.forward(params, np.log(A), ("softmax",))
+    assert nn.compute_loss(params, cache, Y) == pytest.approx(-np.log(0.9 * 0.4) / 2)
+    _, cache = nn.forward(params, np.log(A / (1 - A)), ("sigmoid",))
+    expected = -np.log([[0.9, 0.9], [0.4, 0.4]]).sum() / 4
+    loss = nn.compute_loss(params, cache, Y, "binary_cross_entropy")
+    assert loss == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_losses_are_exact_at_extreme_logits(dtype):
+    """Naive softmax is NaN at a logit of 100 in float32; an epsilon bends the loss."""
+    Z = np.array([[1000, -1000], [-1000, 1000], [100, 0], [0, 0]], dtype)
+    params = {"W1": np.eye(2, dtype=dtype), "b1": np.zeros(2, dtype)}
+    with np.errstate(over="raise", invalid="raise", divide="raise"):
+        for labels, expected in (([0, 1, 0, 0], [0, 0, 0, np.log(2)]),
+                                 ([1, 0, 1, 1], [2000, 2000, 100, np.log(2)])):
+            for row in range(4):
+                output, cache = nn.forward(params, Z[row:row + 1], ("softmax",))
+                Y = nn.one_hot(labels[row:row + 1], 2, dtype)
+                assert output.sum() == 1 and np.isfinite(output).all()
+                assert nn.compute_loss(params, cache, Y) == dtype(expected[row])
+                grads = nn.backward(params, cache, Y, ("softmax",), wrt_input=True)
+                assert np.array_equal(grads["X"], output - Y)
+        Y = np.array([[1, 0], [1, 1], [1, 1], [0, 1]], dtype)
+        _, cache = nn.forward(params, Z, ("sigmoid",))
+        expected = dtype((1000 + np.log(2) + 2 * np.log(2)) / 8)
+        loss = nn.compute_loss(params, cache, Y, "binary_cross_entropy")
+        assert loss == pytest.approx(expected, rel=1e-6)
+        assert np.isfinite(nn.backward(params, cache, Y, ("sigmoid",),
+                                       "binary_cross_entropy")["W1"]).all()
+
+
+def test_y_of_one_column_never_broadcasts():
+    activations = ("tanh", "linear")
+    params, X, Y, cache = small_case("mse", activations, (4, 5, 1))
+    for function in (lambda y: nn.compute_loss(params, cache, y, "mse"),
+                     lambda y: nn.backward(params, cache, y, activations, "mse")):
+        with pytest.raises(ValueError, match=r"\(8,\).*\(8, 1\)"):
+            function(Y[:, 0])
+    flat, _ = nn.gradient_descent(params, X, Y[:, 0], activations, "mse", epochs=2)
+    column, _ = nn.gradient_descent(params, X, Y, activations, "mse", epochs=2)
+    assert_same_bits(flat, column)
+    with pytest.raises(ValueError, match=r"\(5,\).*\(5, 1\)"):
+        nn.accuracy(np.zeros(5), np.zeros((5, 1)))
+
+
+def test_the_smaller_last_batch_is_used_and_weighted_by_its_size():
+    params, X, Y, cache = small_case(n=10)
+    updates = []
+
+    def count(g, slots, t, lr):
+        updates.append(t)
+        return 0 * g, slots
+
+    _, history = nn.gradient_descent(params, X, Y, RELU_NET, epochs=1, batch_size=4,
+                                     optimizer=count)
+    assert max(updates) == 3  # batches of 4, 4 and 2
+    # Nothing was learned, so the epoch's mean is that of all ten examples.
+    expected = nn.compute_loss(params, cache, Y)
+    assert history["loss"][0] == pytest.approx(expected, rel=1e-12)
+    assert history["accuracy"][0] == pytest.approx(
+        np.mean(cache["A2"].argmax(axis=1) == Y.argmax(axis=1)))
+
+
+def test_x_and_y_are_shuffled_together_and_every_row_is_used_once():
+    X = np.arange(20.0)[:, None]
+    seen = []
+
+    def spy(X_batch, rng):
+        seen.append(X_batch[:, 0].copy())
+        return X_batch
+
+    params = {"W1": np.ones((1, 1)), "b1": np.zeros(1)}
+    _, history = nn.gradient_descent(params, X, X, ("linear",), "mse", epochs=2,
+                                     batch_size=6, augment=spy, lr=0.1)
+    assert history["loss"] == [0, 0]  # y = x holds in every batch: rows and targets match
+    first, second = np.concatenate(seen[:4]), np.concatenate(seen[4:])
+    assert sorted(first) == sorted(second) == list(range(20))
+    assert list(first) != list(second)
+    assert list(first) == list(np.random.default_rng(0).permutation(20))
+
+
+def test_dropout_is_off_in_prediction_and_validation():
+    params, X, Y, _ = small_case()
+    plain, _ = nn.forward(params, X, RELU_NET)
+    assert_same_bits(nn.forward(params, X, RELU_NET, dropout=0.5)[0], plain)
+    trained, history = nn.gradient_descent(params, X, Y, RELU_NET, epochs=3, dropout=0.5,
+                                           validation=(X, Y))
+    _, cache = nn.forward(trained, X, RELU_NET)
+    assert history["val_loss"][-1] == pytest.approx(nn.compute_loss(trained, cache, Y))
+
+
+def test_dropout_keeps_the_expected_sum():
+    params = {"W1": np.eye(50), "b1": np.zeros(50),
+              "W2": np.ones((50, 1)), "b2": np.zeros(1)}
+    X, activations = np.ones((4000, 50)), ("linear", "linear")
+    output, cache = nn.forward(params, X, activations, 0.3, np.random.default_rng(0))
+    assert output.mean() == pytest.approx(50, rel=0.005)
+    assert (cache["mask1"] == 0).mean() == pytest.approx(0.3, abs=0.01)
+    assert "mask2" not in cache
+    assert np.array_equal(cache["A1"], X)  # the activation before the mask
+
+
+def test_no_generator_is_shared_between_calls():
+    """A generator as a default argument would make the second call differ."""
+    params, X, Y, _ = small_case()
+    one, other = (nn.init_params((4, 6, 3), RELU_NET) for _ in range(2))
+    assert_same_bits(one, other)
+    one, other = (nn.gradient_descent(params, X, Y, RELU_NET, dropout=0.5)
+                  for _ in range(2))
+    assert_same_bits(one[0], other[0])
+    assert one[1] == other[1]
+
+
+def test_bytes_are_converted_before_arithmetic():
+    """uint8 pixels wrap around at 256."""
+    X = np.array([[200, 100], [255, 255]], np.uint8)
+    params = {"W1": np.ones((2, 1), "f"), "b1": np.ones(1, "f")}
+    output, _ = nn.forward(params, X, ("linear",))
+    assert output.dtype == np.float32 and output[:, 0].tolist() == [301, 511]
+
+
+# ---- The contract, line by line --------------------------------------------------------
+
+def test_init_params_has_the_spread_of_he_and_of_glorot():
+    params = nn.init_params((400, 300, 200, 100), ("relu", "tanh", "softmax"))
+    for l, variance in ((1, 2 / 400), (2, 2 / 500), (3, 2 / 300)):
+        assert params[f"W{l}"].var() == pytest.approx(variance, rel=0.03)
+        assert abs(params[f"W{l}"].mean()) < 0.002
+        assert not params[f"b{l}"].any()
+        assert params[f"W{l}"].dtype == params[f"b{l}"].dtype == np.float32
+    assert list(params) == ["W1", "b1", "W2", "b2", "W3", "b3"]
+
+
+def test_seed_is_an_int_or_a_generator_which_is_consumed():
+    params, X, Y, _ = small_case()
+    rng = np.random.default_rng(7)
+    assert_same_bits(nn.init_params((4, 3), ("softmax",), 7),
+                     nn.init_params((4, 3), ("softmax",), rng))
+    assert rng.random() != np.random.default_rng(7).random()
+    with_int, _ = nn.gradient_descent(params, X, Y, RELU_NET, seed=7, batch_size=3)
+    with_rng, _ = nn.gradient_descent(params, X, Y, RELU_NET, batch_size=3,
+                                      seed=np.random.default_rng(7))
+    other, _ = nn.gradient_descent(params, X, Y, RELU_NET, seed=8, batch_size=3)
+    assert_same_bits(with_int, with_rng)
+    assert not np.array_equal(with_int["W1"], other["W1"])
+
+
+def test_cache_holds_what_the_legend_says():
+    params, X, _, cache = small_case()
+    assert list(cache) == ["A0", "Z1", "A1", "Z2", "A2"]
+    assert np.array_equal(cache["A0"], X)
+    for l in (1, 2):
+        Z = cache[f"A{l - 1}"] @ params[f"W{l}"] + params[f"b{l}"]
+        assert np.allclose(cache[f"Z{l}"], Z, rtol=1e-12)
+        f, _ = nn.ACTIVATIONS[RELU_NET[l - 1]]
+        assert np.allclose(cache[f"A{l}"], f(Z), rtol=1e-12)
+
+
+@pytest.mark.parametrize("optimizer", nn.OPTIMIZERS)
+def test_no_function_changes_what_it_is_given(optimizer):
+    rng = np.random.default_rng(0)
+    params, X, Y, cache = small_case()
+    labels = Y.argmax(axis=1)
+    grads = nn.backward(params, cache, Y, RELU_NET)
+    _, state = nn.update(params, grads, {}, 0.1, optimizer)
+    given = {"params": params, "X": X, "Y": Y, "labels": labels, "cache": cache,
+             "grads": grads, "state": state}
+    before = copies(given)
+    nn.forward(params, X, RELU_NET, 0.5, rng)
+    nn.compute_loss(params, cache, Y, l1=0.1, l2=0.1)
+    nn.backward(params, cache, Y, RELU_NET, l1=0.1, l2=0.1, wrt_input=True)
+    nn.update(params, grads, state, 0.1, optimizer)
+    nn.predict(params, X, RELU_NET)
+    nn.accuracy(labels, labels)
+    nn.one_hot(labels, 3)
+    for targets in (Y, labels):
+        nn.gradient_descent(params, X, targets, RELU_NET, optimizer=optimizer,
+                            dropout=0.2, batch_size=3, l1=0.1, l2=0.1,
+                            validation=(X, targets), augment=lambda X, rng: X * 2)
+    assert_same_bits(given, before)
+
+
+def test_a_cache_with_masks_is_not_changed_either():
+    params, X, Y, _ = small_case()
+    for hidden in nn.ACTIVATIONS:
+        activations = (hidden, "softmax")
+        _, cache = nn.forward(params, X, activations, 0.5, np.random.default_rng(0))
+        before = copies(cache)
+        nn.backward(params, cache, Y, activations, wrt_input=True)
+        assert_same_bits(cache, before)
+
+
+def test_augment_may_write_into_its_batch():
+    params, X, Y, _ = small_case()
+    before = X.copy()
+
+    def double(X_batch, rng):
+        X_batch *= 2
+        return X_batch
+
+    nn.gradient_descent(params, X, Y, RELU_NET, augment=double, batch_size=None)
+    assert_same_bits(X, before)
+
+
+@pytest.mark.parametrize("optimizer", nn.OPTIMIZERS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_everything_keeps_the_dtype_of_the_params(dtype, optimizer):
+    """NumPy 2: one np.float64 among the numbers turns float32 arrays into float64."""
+    params = nn.init_params((4, 6, 3), RELU_NET, dtype=dtype)
+    X, Y = random_data(8, (4, 3), "cross_entropy")
+    number = np.float64
+    _, cache = nn.forward(params, X, RELU_NET, number(0.5), np.random.default_rng(0))
+    grads = nn.backward(params, cache, Y, RELU_NET, l1=number(0.1), l2=number(0.1),
+                        wrt_input=True)
+    new, state = nn.update(params, grads, {}, number(0.1), optimizer)
+    new, state = nn.update(new, grads, state, number(0.1), optimizer)
+    slots = [array for key in params for array in state[key].values()]
+    trained, _ = nn.gradient_descent(
+        params, X, Y, RELU_NET, lr=number(0.1), l1=number(0.1), l2=number(0.1),
+        dropout=number(0.1), optimizer=optimizer, schedule=lambda epoch: number(0.5),
+        augment=lambda X_batch, rng: X_batch.astype(number) + number(1))
+    for arrays in (cache.values(), grads.values(), new.values(), slots, trained.values()):
+        assert {array.dtype for array in arrays} <= {np.dtype(dtype)}
+
+
+def test_history_has_plain_floats_and_the_keys_that_belong():
+    params, X, Y, _ = small_case()
+    always, scores = {"loss", "lr"}, {"loss", "lr", "accuracy"}
+    _, history = nn.gradient_descent(params, X, Y, RELU_NET, epochs=4, lr=np.float32(0.1))
+    assert history.keys() == scores
+    assert all(len(v) == 4 and all(type(x) is float for x in v) for v in history.values())
+    _, history = nn.gradient_descent(params, X, Y, RELU_NET, epochs=1, validation=(X, Y))
+    assert history.keys() == scores | {"val_loss", "val_accuracy"}
+    _, history = nn.gradient_descent(params, X, Y, RELU_NET, "mse", epochs=1,
+                                     validation=(X, Y))
+    assert history.keys() == always | {"val_loss"}
+
+
+def test_history_is_the_data_loss_without_penalty():
+    params, X, Y, cache = small_case()
+    _, history = nn.gradient_descent(params, X, Y, RELU_NET, epochs=1, lr=0.0,
+                                     l1=1.0, l2=1.0, validation=(X, Y))
+    expected = nn.compute_loss(params, cache, Y)
+    assert history["loss"][0] == pytest.approx(expected, rel=1e-12)
+    assert history["val_loss"][0] == pytest.approx(expected, rel=1e-12)
+    assert nn.compute_loss(params, cache, Y, l1=1.0) > expected + 1
+
+
+def test_accuracy_of_several_yes_or_no_outputs_counts_each():
+    params = {"W1": np.eye(3), "b1": np.zeros(3)}
+    X = np.array([[9.0, 9.0, -9.0], [-9.0, -9.0, -9.0]])
+    Y = np.array([[0, 1, 0], [0, 0, 0]])
+    _, history = nn.gradient_descent(params, X, Y, ("sigmoid",), "binary_cross_entropy",
+                                     epochs=1, lr=0.0)
+    assert history["accuracy"] == [pytest.approx(5 / 6)]
+
+
+def test_targets_come_as_labels_rows_or_one_column():
+    params, X, Y, _ = small_case()
+    rows, _ = nn.gradient_descent(params, X, Y, RELU_NET)
+    labels = Y.argmax(axis=1)
+    for labels in (labels, list(labels), labels.astype(np.uint8)):
+        assert_same_bits(nn.gradient_descent(params, X, labels, RELU_NET)[0], rows)
+    soft = 0.9 * Y + 0.1 / 3
+    nn.gradient_descent(params, X, soft, RELU_NET)
+    binary = ("tanh", "sigmoid")
+    params, X, Y, _ = small_case("binary_cross_entropy", binary, (4, 5, 1))
+    for y in (Y[:, 0], Y[:, 0].astype(int), Y[:, 0].astype(bool)):
+        nn.gradient_descent(params, X, y, binary, "binary_cross_entropy")
+
+
+def test_lists_are_as_good_as_arrays():
+    params = nn.init_params((2, 4, 2), ("tanh", "softmax"))
+    X, labels = [[0, 0], [0, 1], [1, 0], [1, 1]], [0, 1, 1, 0]
+    trained, _ = nn.gradient_descent(params, X, labels, ("tanh", "softmax"), batch_size=4,
+                                     epochs=300, lr=0.1, optimizer="adam")
+    predicted = nn.predict(trained, X, ("tanh", "softmax"))
+    assert nn.accuracy(labels, predicted) == 1.0
+
+
+def test_full_batch_and_a_batch_larger_than_the_data_are_the_same():
+    params, X, Y, _ = small_case()
+    full, _ = nn.gradient_descent(params, X, Y, RELU_NET, batch_size=None)
+    assert_same_bits(nn.gradient_descent(params, X, Y, RELU_NET, batch_size=99)[0], full)
+
+
+def test_on_epoch_is_told_and_can_stop():
+    params, X, Y, _ = small_case()
+    calls = []
+
+    def on_epoch(epoch, params, history):
+        calls.append((epoch, params, len(history["loss"])))
+        return epoch == 3
+
+    trained, history = nn.gradient_descent(params, X, Y, RELU_NET, epochs=9,
+                                           on_epoch=on_epoch)
+    assert [call[0] for call in calls] == [call[2] for call in calls] == [1, 2, 3]
+    assert len(history["loss"]) == 3
+    assert_same_bits(trained, calls[-1][1])
+
+
+def test_augment_is_given_copies_of_the_rows_and_the_generator():
+    params, X, Y, _ = small_case()
+    shapes = []
+
+    def augment(X_batch, rng):
+        shapes.append(X_batch.shape)
+        return X_batch + rng.normal(size=X_batch.shape)
+
+    one, _ = nn.gradient_descent(params, X, Y, RELU_NET, augment=augment, batch_size=5)
+    other, _ = nn.gradient_descent(params, X, Y, RELU_NET, augment=augment, batch_size=5)
+    assert shapes[:2] == [(5, 4), (3, 4)]
+    assert_same_bits(one, other)
+
+
+def test_optimizer_is_a_name_or_any_rule():
+    params, _, Y, cache = small_case()
+    grads = nn.backward(params, cache, Y, RELU_NET)
+    named, _ = nn.update(params, grads, {}, 0.1, "adam")
+    partial, _ = nn.update(params, grads, {}, 0.1, functools.partial(nn.adam, beta1=0.9))
+    assert_same_bits(named, partial)
+    signed, state = nn.update(params, grads, {}, 0.1, lambda g, slots, t, lr:
+                              (-lr * np.sign(g), {"t": t}))
+    assert np.allclose(signed["W1"], params["W1"] - 0.1 * np.sign(grads["W1"]))
+    assert state["t"] == 1 and state["W1"] == {"t": 1}
+
+
+def test_update_ignores_the_gradient_of_the_input():
+    params, _, Y, cache = small_case()
+    grads = nn.backward(params, cache, Y, RELU_NET, wrt_input=True)
+    new, _ = nn.update(params, grads, {}, 0.1)
+    assert new.keys() == params.keys()
+
+
+def test_predict_takes_argmax_or_a_threshold():
+    eye = {"W1": np.eye(2), "b1": np.zeros(2)}
+    assert nn.predict(eye, [[3, 1], [1, 2]], ("linear",)).tolist() == [0, 1]
+    one = {"W1": np.ones((1, 1)), "b1": np.zeros(1)}
+    labels = nn.predict(one, [[-1], [1]], ("sigmoid",))
+    assert labels.tolist() == [0, 1] and labels.dtype.kind == "i"
+
+
+def test_one_hot_and_accuracy():
+    assert nn.one_hot([2, 0], 3).tolist() == [[0, 0, 1], [1, 0, 0]]
+    assert nn.one_hot([1], 2).dtype == np.float32
+    assert nn.one_hot(np.array([1], np.uint8), 2, np.float64).dtype == np.float64
+    assert nn.one_hot([True, False], 2).tolist() == [[0, 1], [1, 0]]
+    assert nn.accuracy([1, 2, 3, 4], [1, 2, 3, 0]) == 0.75
+    assert type(nn.accuracy([1], [1])) is float
+
+
+def test_zero_epochs_change_nothing():
+    params, X, Y, _ = small_case()
+    trained, history = nn.gradient_descent(params, X, Y, RELU_NET, epochs=0)
+    assert_same_bits(trained, params)
+    assert not any(history.values())
+
+
+def test_nothing_is_printed(capsys):
+    params, X, Y, _ = small_case()
+    nn.gradient_descent(params, X, Y, RELU_NET, validation=(X, Y))
+    assert capsys.readouterr() == ("", "")
+
+
+def test_an_adam_step_keeps_no_temporaries():
+    """At its peak a step holds the three arrays it returns and one that it divides by."""
+    params = {"W1": np.ones((784, 800), np.float32), "b1": np.ones(800, np.float32)}
+    _, state = nn.update(params, params, {}, 0.1, "adam")
+    size = params["W1"].nbytes
+    tracemalloc.start()
+    nn.update(params, params, state, 0.1, "adam")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 4.1 * size, peak / size
+
+
+# ---- Bad input: one line that says what is wrong ---------------------------------------
+
+NET = nn.init_params((4, 6, 3), RELU_NET)
+ROWS, LABELS = np.ones((5, 4)), np.array([0, 1, 2, 1, 0])
+BINARY = ("tanh", "sigmoid")
+BINARY_NET = nn.init_params((4, 6, 1), BINARY)
+
+
+def fit(X=ROWS, Y=LABELS, params=NET, activations=RELU_NET, loss="cross_entropy",
+        **options):
+    """Train for an epoch on data that is right but for what is given."""
+    return nn.gradient_descent(params, X, Y, activations, loss, epochs=1, **options)
+
+
+def with_cache(function, *args, **options):
+    """Call compute_loss or backward after a forward pass that is right."""
+    _, cache = nn.forward(NET, ROWS, RELU_NET)
+    return function(NET, cache, *args, **options)
+
+
+# (the call, what its message must contain)
+BAD_INPUT = [
+    (lambda: nn.init_params((4, 3), ("reluu",)), ["reluu", "relu", "tanh", "softmax"]),
+    (lambda: nn.init_params((4, 6, 3), ("softmax",)), ["(4, 6, 3)", "softmax"]),
+    (lambda: nn.init_params((4, 3), "softmax"), ["softmax"]),
+    (lambda: nn.init_params((4,), ()), ["()"]),
+    (lambda: nn.init_params((4, 0), ("relu",)), ["(4, 0)"]),
+    (lambda: nn.init_params((4, 2.5), ("relu",)), ["2.5"]),
+    (lambda: nn.init_params((4, 3), ("relu",), dtype=int), ["float"]),
+    (lambda: nn.forward(NET, ROWS, ("relu", "sotfmax")), ["sotfmax", "softmax"]),
+    (lambda: nn.forward(NET, ROWS, ("softmax",)), ["W2", "softmax"]),
+    (lambda: nn.forward(NET, ROWS, ("relu", "relu", "softmax")), ["W2", "relu"]),
+    (lambda: nn.forward(NET, ROWS[:, :3], RELU_NET), ["(5, 3)", "(4, 6)"]),
+    (lambda: nn.forward(NET, ROWS[0], RELU_NET), ["(4,)"]),
+    (lambda: nn.forward({**NET, "W2": NET["W1"]}, ROWS, RELU_NET), ["(4, 6)", "layer 2"]),
+    (lambda: nn.forward({**NET, "b2": NET["b1"]}, ROWS, RELU_NET), ["(6,)", "layer 2"]),
+    (lambda: nn.forward({**NET, "W2": NET["W2"].astype(int)}, ROWS, RELU_NET), ["float"]),
+    (lambda: with_cache(nn.compute_loss, LABELS), ["(5,)", "(5, 3)", "one_hot"]),
+    (lambda: with_cache(nn.compute_loss, np.ones((5, 3)), "crossentropy"),
+     ["crossentropy", "mse", "cross_entropy", "binary_cross_entropy"]),
+    (lambda: with_cache(nn.backward, LABELS, RELU_NET), ["(5,)", "(5, 3)", "one_hot"]),
+    (lambda: with_cache(nn.backward, np.ones((5, 1)), RELU_NET), ["(5, 1)", "(5, 3)"]),
+    (lambda: with_cache(nn.backward, np.ones((5, 3)), RELU_NET, "hinge"), ["hinge"]),
+    (lambda: with_cache(nn.backward, np.ones((5, 3)), ("relu", "tanh")),
+     ["cross_entropy", "softmax", "tanh"]),
+    (lambda: with_cache(nn.backward, np.ones((5, 3)), RELU_NET, "binary_cross_entropy"),
+     ["binary_cross_entropy", "sigmoid", "softmax"]),
+    (lambda: with_cache(nn.backward, np.ones((5, 3)), ("softmax",)), ["W2"]),
+    (lambda: nn.update(NET, NET, {}, 0.1, "adamm"), ["adamm", "sgd", "momentum", "adam"]),
+    (lambda: nn.update(NET, NET, {}, 0.1, None), ["None", "adam"]),
+    (lambda: fit(optimizer="Adam"), ["Adam", "adam"]),
+    (lambda: fit(loss="logistic"), ["logistic", "binary_cross_entropy"]),
+    (lambda: fit(activations=("relu", "tanh")), ["cross_entropy", "softmax", "tanh"]),
+    (lambda: fit(loss="binary_cross_entropy"), ["binary_cross_entropy", "sigmoid"]),
+    (lambda: fit(ROWS[:, :2]), ["(5, 2)"]),
+    (lambda: fit(ROWS[:3]), ["(5, 3)", "(3, 3)"]),
+    (lambda: fit(ROWS[:0], LABELS[:0]), ["labels", "(0,)"]),
+    (lambda: fit(ROWS[:0], np.ones((0, 3))), ["X", "(0, 4)"]),
+    (lambda: fit(np.where(np.eye(5, 4) > 0, np.nan, 1.0)), ["X", "NaN"]),
+    (lambda: fit(np.full((5, 4), np.inf)), ["X", "infinite"]),
+    (lambda: fit(np.full((5, 4), 1e300)), ["X", "infinite"]),
+    (lambda: fit(np.full((5, 4), "1")), ["X"]),
+    (lambda: fit(np.full((5, 4), None)), ["X", "object"]),
+    (lambda: fit(5), ["X"]),
+    (lambda: fit(Y=LABELS + 1), ["1..3", "3 classes"]),
+    (lambda: fit(Y=LABELS - 1), ["-1"]),
+    (lambda: fit(Y=LABELS + 0.5), ["labels", "float64"]),
+    (lambda: fit(Y=["a", "b", "c", "b", "a"]), ["labels"]),
+    (lambda: fit(Y=np.full((5, 3), 0.5)), ["Y", "sum"]),
+    (lambda: fit(Y=np.tile([2.0, -1.0, 0.0], (5, 1))), ["Y", "sum"]),
+    (lambda: fit(Y=np.tile([0.5, -0.5, 0.0], (5, 1))), ["Y", "sum"]),
+    (lambda: fit(Y=np.full((5, 3), np.nan)), ["Y", "NaN"]),
+    (lambda: fit(Y=LABELS, loss="mse"), ["(5,)", "(5, 3)"]),
+    (lambda: fit(Y=LABELS, params=BINARY_NET, activations=BINARY,
+                 loss="binary_cross_entropy"), ["0 and 1"]),
+    (lambda: fit(Y=LABELS % 2 - 0.5, params=BINARY_NET, activations=BINARY,
+                 loss="binary_cross_entropy"), ["-0.5", "0 and 1"]),
+    (lambda: fit(batch_size=0), ["batch_size", "0"]),
+    (lambda: fit(batch_size=-3), ["batch_size", "-3"]),
+    (lambda: fit(dropout=1.0), ["dropout", "1.0"]),
+    (lambda: fit(dropout=-0.1), ["dropout", "-0.1"]),
+    (lambda: fit(validation=(ROWS[:2], LABELS)), ["validation", "(5, 3)", "(2, 3)"]),
+    (lambda: fit(validation=(ROWS * np.nan, LABELS)), ["validation", "NaN"]),
+    (lambda: fit(augment=lambda X, rng: X[:2]), ["(5, 3)", "(2, 3)"]),
+    (lambda: fit(augment=lambda X, rng: X[:, :2]), ["(5, 2)"]),
+    (lambda: nn.predict(NET, ROWS * np.nan, RELU_NET), ["X", "NaN"]),
+    (lambda: nn.predict(NET, ROWS[:0], RELU_NET), ["X"]),
+    (lambda: nn.predict(NET, [["a"] * 4], RELU_NET), ["X"]),
+    (lambda: nn.one_hot([0, 1, 5], 3), ["0..5", "3 classes"]),
+    (lambda: nn.one_hot([-1], 3), ["-1"]),
+    (lambda: nn.one_hot([0.5], 3), ["float"]),
+    (lambda: nn.one_hot([[0, 1]], 3), ["(1, 2)"]),
+    (lambda: nn.one_hot([], 3), ["(0,)"]),
+    (lambda: nn.accuracy([0, 1], [0, 1, 1]), ["(2,)", "(3,)"]),
+    (lambda: nn.accuracy([], []), ["(0,)"]),
+]
+
+
+@pytest.mark.parametrize("number", range(len(BAD_INPUT)))
+def test_bad_input_is_one_clear_line(number):
+    call, fragments = BAD_INPUT[number]
+    with pytest.raises(ValueError) as error:
+        call()
+    message = str(error.value)
+    assert "\n" not in message
+    for fragment in fragments:
+        assert fragment in message, message
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "momentum", "rmsprop"])
+def test_divergence_is_one_clear_error_without_warnings(optimizer):
+    X, Y = random_data(20, (4, 1), "mse")
+    params = random_network((4, 6, 1), ("relu", "linear"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(FloatingPointError, match=r"epoch \d+.*1e\+200.*smaller lr"):
+            nn.gradient_descent(params, X, Y, ("relu", "linear"), "mse", lr=1e200,
+                                epochs=50, optimizer=optimizer)
+
+
+def test_divergence_in_the_last_step_is_seen():
+    X, Y = random_data(4, (2, 1), "mse")
+    params = {"W1": np.ones((2, 1), np.float32), "b1": np.ones(1, np.float32)}
+    with pytest.raises(FloatingPointError, match="epoch 1"):
+        nn.gradient_descent(params, X, Y, ("linear",), "mse", lr=1e39, epochs=1,
+                            batch_size=None)
+
+
+def test_nan_from_augment_ends_training():
+    with pytest.raises(FloatingPointError, match="epoch 1"):
+        fit(augment=lambda X, rng: X * np.nan)
+
+
+# ---- Files -----------------------------------------------------------------------------
+
+def test_saved_networks_come_back_bit_for_bit(tmp_path):
+    for dtype in (np.float32, np.float64):
+        params = random_network((4, 6, 3), RELU_NET, dtype=dtype)
+        for path in (tmp_path / "net.npz", str(tmp_path / "no_suffix")):
+            nn.save_params(path, params, RELU_NET)
+            loaded, activations = nn.load_params(path)
+            assert activations == RELU_NET
+            assert_same_bits(loaded, params)
+    assert sorted(os.listdir(tmp_path)) == ["net.npz", "no_suffix"]
+
+
+def test_a_crash_while_saving_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "net.npz"
+    nn.save_params(path, NET, RELU_NET)
+    before = path.read_bytes()
+
+    def crash(file, **arrays):
+        file.write(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(np, "savez", crash)
+    with pytest.raises(OSError):
+        nn.save_params(path, NET, RELU_NET)
+    assert path.read_bytes() == before
+
+
+def test_a_network_that_does_not_fit_is_not_saved(tmp_path):
+    with pytest.raises(ValueError):
+        nn.save_params(tmp_path / "net.npz", NET, ("softmax",))
+    assert os.listdir(tmp_path) == []
+
+
+# name: what is in the file instead
+DAMAGED_ARRAYS = {
+    "a layer is missing": {**NET, "W2": None, "activations": RELU_NET},
+    "no activations": {**NET},
+    "too many activations": {**NET, "activations": ("relu", "relu", "softmax")},
+    "an unknown activation": {**NET, "activations": ("relu", "swish")},
+    "activations are one text": {**NET, "activations": "softmax"},
+    "activations are numbers": {**NET, "activations": (1.0, 2.0)},
+    "an array too many": {**NET, "W9": NET["W1"], "activations": RELU_NET},
+    "layers do not fit": {**NET, "W2": NET["W1"], "activations": RELU_NET},
+    "a bias does not fit": {**NET, "b1": NET["b2"], "activations": RELU_NET},
+    "a weight is text": {**NET, "W1": np.full((4, 6), "1"), "activations": RELU_NET},
+    "integer weights": {**NET, "W2": np.ones((6, 3), int), "activations": RELU_NET},
+    "a weight is an object": {**NET, "W1": np.full((4, 6), {}), "activations": RELU_NET},
+    "a weight is a number": {**NET, "W1": np.float32(1), "activations": RELU_NET},
+    "nothing": {},
+}
+
+
+@pytest.mark.parametrize("what", DAMAGED_ARRAYS)
+def test_files_with_wrong_arrays_are_refused(what, tmp_path):
+    path = tmp_path / "net.npz"
+    arrays = DAMAGED_ARRAYS[what].items()
+    np.savez(path, **{key: array for key, array in arrays if array is not None})
+    with pytest.raises(ValueError) as error:
+        nn.load_params(path)
+    assert str(path) in str(error.value) and "\n" not in str(error.value)
+
+
+def test_damaged_bytes_are_refused_or_harmless(tmp_path):
+    path = tmp_path / "net.npz"
+    nn.save_params(path, NET, RELU_NET)
+    whole = path.read_bytes()
+    rng = np.random.default_rng(0)
+    contents = [whole[:cut] for cut in (0, 1, 10, 100, len(whole) // 2, len(whole) - 1)]
+    contents += [b"<html>404</html>", rng.bytes(1000), whole[50:]]
+    for _ in range(200):
+        flipped = bytearray(whole)
+        flipped[rng.integers(len(whole))] ^= 1 << rng.integers(8)
+        contents.append(bytes(flipped))
+    refused = 0
+    for content in contents:
+        path.write_bytes(content)
+        try:
+            loaded, _ = nn.load_params(path)
+        except ValueError as error:
+            refused += 1
+            assert str(path) in str(error) and "\n" not in str(error)
+        else:
+            assert_same_bits(loaded, NET)  # the flipped bit was one that nobody reads
+    assert refused > 100
+
+
+def test_other_numpy_files_are_refused(tmp_path):
+    path = tmp_path / "net.npy"
+    np.save(path, NET["W1"])
+    with pytest.raises(ValueError, match="net.npy"):
+        nn.load_params(path)
+
+
+def test_a_missing_file_is_a_missing_file(tmp_path):
+    with pytest.raises(FileNotFoundError, match="none.npz"):
+        nn.load_params(tmp_path / "none.npz")
