@@ -11,20 +11,31 @@
 """
 import functools
 import gzip
+import hashlib
+import io
 import os
 import pathlib
 import re
-import shutil
+import socket
+import ssl
 import struct
 import subprocess
 import sys
+import tempfile
+import threading
+import time
 import tracemalloc
+import types
+import urllib.error
+import urllib.request
 import warnings
 
 import numpy as np
 import pytest
+from PIL import Image, ImageOps
 
 import nn
+import train_mnist
 
 HERE = pathlib.Path(__file__).resolve().parent
 HIDDEN = tuple(nn.ACTIVATIONS)
@@ -483,7 +494,7 @@ def test_decay_counts_epochs_not_batches():
     """mlxtend's is documented per epoch and applied per batch."""
     params, X, Y, _ = small_case()
     for schedule, expected in ((nn.step_decay(2, 0.5), [1, 1, 0.5, 0.5, 0.25]),
-                               (nn.exponential_decay(0.5), [1, 0.5, 0.25, 0.125, 0.0625])):
+                               (nn.exponential_decay(0.5), [1, 0.5, .25, .125, .0625])):
         _, history = nn.gradient_descent(params, X, Y, RELU_NET, epochs=5, batch_size=3,
                                          lr=1.0, schedule=schedule)
         assert history["lr"] == expected
@@ -959,7 +970,7 @@ BAD_INPUT = [
     (lambda: fit(np.full((5, 4), "1")), ["X"]),
     (lambda: fit(np.full((5, 4), None)), ["X", "object"]),
     (lambda: fit(5), ["X"]),
-    (lambda: fit(Y=LABELS + 1), ["1..3", "3 classes"]),
+    (lambda: fit(Y=LABELS + 1), ["1..3", ", 3 classes"]),
     (lambda: fit(Y=LABELS - 1), ["-1"]),
     (lambda: fit(Y=LABELS + 0.5), ["labels", "float64"]),
     (lambda: fit(Y=["a", "b", "c", "b", "a"]), ["labels"]),
@@ -983,7 +994,7 @@ BAD_INPUT = [
     (lambda: nn.predict(NET, ROWS * np.nan, RELU_NET), ["X", "NaN"]),
     (lambda: nn.predict(NET, ROWS[:0], RELU_NET), ["X"]),
     (lambda: nn.predict(NET, [["a"] * 4], RELU_NET), ["X"]),
-    (lambda: nn.one_hot([0, 1, 5], 3), ["0..5", "3 classes"]),
+    (lambda: nn.one_hot([0, 1, 5], 3), ["0..5", ", 3 classes"]),
     (lambda: nn.one_hot([-1], 3), ["-1"]),
     (lambda: nn.one_hot([0.5], 3), ["float"]),
     (lambda: nn.one_hot([[0, 1]], 3), ["(1, 2)"]),
@@ -1125,3 +1136,576 @@ def test_other_numpy_files_are_refused(tmp_path):
 def test_a_missing_file_is_a_missing_file(tmp_path):
     with pytest.raises(FileNotFoundError, match="none.npz"):
         nn.load_params(tmp_path / "none.npz")
+
+
+# ---- train_mnist.py: data --------------------------------------------------------------
+
+def idx_bytes(array):
+    """Return the array of bytes as an idx file."""
+    header = bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape)
+    return header + array.astype(np.uint8).tobytes()
+
+
+@pytest.fixture(scope="session")
+def few_digits():
+    """240 training and 40 test digits as the bytes of the four idx files, by name."""
+    files = {}
+    for part, n in (("train", 240), ("t10k", 40)):
+        X, labels = train_mnist.draw_digits(["DejaVuSans"], n, np.random.default_rng(n))
+        images = (255 * X).astype(np.uint8).reshape(-1, 28, 28)
+        files[f"{part}-images-idx3-ubyte.gz"] = gzip.compress(idx_bytes(images))
+        files[f"{part}-labels-idx1-ubyte.gz"] = gzip.compress(idx_bytes(labels))
+    return files
+
+
+@pytest.fixture
+def folder(few_digits, tmp_path, monkeypatch):
+    """A current folder with those four files in data/."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").mkdir()
+    for name, content in few_digits.items():
+        (tmp_path / "data" / name).write_bytes(content)
+    return tmp_path
+
+
+def run_mnist(*arguments):
+    """Run train_mnist.py in this process; return the exit code."""
+    try:
+        return train_mnist.main([str(argument) for argument in arguments])
+    except SystemExit as error:
+        return error.code
+
+
+QUICK = ("--hidden", 8, "--epochs", 1)
+
+
+def test_training_writes_weights_and_a_picture(folder, capsys):
+    assert run_mnist("--data", "data", "--hidden", 30, 20, "--epochs", 2) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "data      data: 220 to train, 20 to validate, 40 to test"
+    assert lines[1] == "network   784-30-20-10, relu, relu, softmax: 24,380 parameters"
+    for epoch, line in ((1, lines[3]), (2, lines[4])):
+        assert line.startswith(f"epoch {epoch}/2 | ")
+        assert re.fullmatch(r".* \| loss \d\.\d{4} \| val loss \d\.\d{4} "
+                            r"\| val accuracy +\d+\.\d\d% \| \d+\.\d s", line)
+    assert re.fullmatch(r"test accuracy \d+\.\d\d% \(\d+ of 40 wrong\)", lines[5])
+    assert lines[6] == "wrote mnist.npz and mnist.png" and len(lines) == 7
+    params, activations = nn.load_params("mnist.npz")
+    assert activations == ("relu", "relu", "softmax") and params["W2"].shape == (30, 20)
+    assert Image.open("mnist.png").size == (1400, 1100)
+    assert sorted(os.listdir()) == ["data", "mnist.npz", "mnist.png"]
+
+
+def test_every_option_is_taken(folder):
+    assert run_mnist("--data", "data", *QUICK, "--activation", "tanh", "--batch-size", 50,
+                     "--lr", 0.1, "--optimizer", "sgd", "--l1", 1e-5, "--l2", 1e-4,
+                     "--dropout", 0.1, "--smooth", 0.1, "--augment", 0.5, "--seed", 3,
+                     "--schedule", "inverse:1",
+                     "--weights", "w.npz", "--plot", "p.png") == 0
+    assert nn.load_params("w.npz")[1] == ("tanh", "softmax")
+    assert os.path.exists("p.png") and not os.path.exists("mnist.npz")
+    assert run_mnist("--data", "data", "--hidden", "--epochs", 1, "--augment") == 0
+    assert nn.load_params("mnist.npz")[1] == ("softmax",)
+
+
+def test_schedules_by_name():
+    at = [0.0, 0.5, 1.0, 5.0]
+    expected = {"linear": [1, 0.95, 0.9, 0.5], "step:5": [1, 1, 1, 0.1],
+                "step:1:0.5": [1, 1, 0.5, 1 / 32], "exponential:0.5": [1, 1, 0.5, 1 / 32],
+                "inverse:2": [1, 0.5, 1 / 3, 1 / 11]}
+    for text, factors in expected.items():
+        assert [train_mnist.schedule(text, 10)(e) for e in at] == pytest.approx(factors)
+    assert train_mnist.schedule("constant", 10) is None
+
+
+@pytest.mark.parametrize("arguments", [
+    ("--epochs", 0), ("--batch-size", -1), ("--lr", "fast"), ("--optimizer", "adamm"),
+    ("--hidden", 0), ("--nonsense",), ("--predict",)])
+def test_wrong_usage_is_exit_code_two(arguments, capsys):
+    assert run_mnist(*arguments) == 2
+    assert "usage:" in capsys.readouterr().err
+
+
+def assert_complains(capsys, *fragments):
+    """Fail unless stderr is one line that names the script and has the fragments."""
+    error = capsys.readouterr().err
+    assert error.startswith("train_mnist.py: ") and error.count("\n") == 1, error
+    assert "Traceback" not in error
+    for fragment in fragments:
+        assert fragment in error, error
+
+
+@pytest.mark.parametrize("arguments, fragments", [
+    (("--dropout", 1), ["dropout"]), (("--dropout", -1), ["dropout"]),
+    (("--smooth", 1), ["--smooth"]), (("--schedule", "cosine"), ["cosine", "linear"]),
+    (("--schedule", "step"), ["step"]), (("--schedule", "step:x"), ["step:x"]),
+    (("--lr", 1e30, "--optimizer", "sgd"), ["smaller lr"]),
+    (("--weights", "none/w.npz"), ["none/w.npz"]),
+    (("--plot", "none/p.png"), ["none/p.png"]),
+    (("--plot", "p.nonsense"), ["nonsense"])])
+def test_bad_settings_are_one_line(arguments, fragments, folder, capsys):
+    assert run_mnist("--data", "data", *QUICK, *arguments) == 1
+    assert_complains(capsys, *fragments)
+
+
+IMAGES, LABELS_FILE = "train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"
+
+
+def flipped(content, at):
+    """Return the bytes with one bit changed."""
+    return content[:at] + bytes([content[at] ^ 1]) + content[at + 1:]
+
+
+# what: (the file, a function from the right bytes to the wrong ones, what is said of it)
+DAMAGED_DATA = {
+    "truncated gzip": (IMAGES, lambda b: b[:len(b) // 2], "damaged gzip"),
+    "gzip header only": (IMAGES, lambda b: b[:10], "damaged gzip"),
+    "html as gzip": (IMAGES, lambda b: b"<html>404 Not Found</html>", "not an idx file"),
+    "html inside gzip": (IMAGES, lambda b: gzip.compress(b"<html></html>"), "not an idx"),
+    "flipped byte": (IMAGES, lambda b: flipped(b, len(b) // 2), "damaged gzip"),
+    "flipped checksum": (IMAGES, lambda b: flipped(b, len(b) - 6), "damaged gzip"),
+    "wrong magic": (IMAGES, lambda b: idx_bytes(np.ones((9, 28, 28)))[1:], "not an idx"),
+    "floats": (IMAGES, lambda b: b"\0\0\x0d\x03" + bytes(5000), "not an idx file of b"),
+    "empty": (IMAGES, lambda b: b"", "not an idx file"),
+    "only a magic": (IMAGES, lambda b: b"\0\0\x08\x03\0", "not an idx file"),
+    "too few images": (IMAGES, lambda b: gzip.decompress(b)[:-784], "bytes of data"),
+    "too many bytes": (IMAGES, lambda b: gzip.decompress(b) + b"0", "bytes of data"),
+    "other size": (IMAGES, lambda b: idx_bytes(np.ones((240, 27, 28))), "(n, 28, 28)"),
+    "labels for images": (IMAGES, lambda b: idx_bytes(np.ones(240)), "(n, 28, 28)"),
+    "fewer labels": (LABELS_FILE, lambda b: idx_bytes(np.ones(239)), "240 images"),
+    "label 10": (LABELS_FILE, lambda b: idx_bytes(np.arange(240) % 11), "label 10"),
+    "binary rubbish": (LABELS_FILE, lambda b: bytes(range(255, 0, -1)), "not an idx"),
+    "missing": (LABELS_FILE, None, "no such file"),
+}
+
+
+@pytest.mark.parametrize("what", DAMAGED_DATA)
+def test_damaged_idx_files_are_one_line(what, folder, capsys):
+    name, damage, fragment = DAMAGED_DATA[what]
+    path = folder / "data" / name
+    content = path.read_bytes()
+    path.unlink()
+    if damage:
+        path.write_bytes(damage(content))
+    assert run_mnist("--data", "data", *QUICK) == 1
+    assert_complains(capsys, os.path.join("data", name), fragment)
+    assert os.listdir() == ["data"]
+
+
+def test_idx_files_under_their_other_names(folder):
+    for path in list((folder / "data").iterdir()):
+        plain = path.name.removesuffix(".gz").replace("-idx", ".idx")
+        path.with_name(plain).write_bytes(gzip.decompress(path.read_bytes()))
+        path.unlink()
+    assert run_mnist("--data", "data", *QUICK) == 0
+
+
+def csv_text(n=60, header="", end="\n"):
+    """Return n lines of label and pixels."""
+    X, labels = train_mnist.draw_digits(["DejaVuSans"], n, np.random.default_rng(0))
+    rows = np.column_stack([labels, (255 * X).astype(int)])
+    return header + "".join(",".join(map(str, row)) + end for row in rows)
+
+
+def test_csv_with_and_without_header_and_with_any_line_end(tmp_path):
+    header = "label," + ",".join(f"pixel{i}" for i in range(784))
+    path = tmp_path / "digits.csv"
+    read = []
+    for text in (csv_text(), csv_text(header=header + "\n"),
+                 csv_text(header=header + "\r\n", end="\r\n"), "\ufeff" + csv_text(),
+                 csv_text(header="\ufeff" + header + "\n"), csv_text()[:-1]):
+        path.write_bytes(text.encode())
+        read.append(train_mnist.read_csv(path))
+    assert read[0][0].shape == (60, 784) and read[0][0].dtype == np.uint8
+    for X, labels in read:
+        assert np.array_equal(X, read[0][0]) and np.array_equal(labels, read[0][1])
+
+
+def test_csv_is_split_80_10_10_without_overlap(tmp_path):
+    path = tmp_path / "digits.csv"
+    rows = [f"{i % 10}," + ",".join([str(i % 251)] * 784) for i in range(200)]
+    path.write_text("\n".join(rows))
+    _, *parts = train_mnist.load(str(path))
+    assert [len(X) for X, _ in parts] == [160, 20, 20]
+    together = np.concatenate([X[:, 0] for X, _ in parts])
+    assert np.array_equal(np.sort(np.rint(together * 255)), np.arange(200))
+    for X, labels in parts:
+        assert X.dtype == np.float32 and X.max() <= 1
+        assert np.array_equal(np.rint(X[:, 0] * 255) % 10, labels)
+
+
+# what: (the text, what is said of it)
+DAMAGED_CSV = {
+    "empty": ("", "0 examples"),
+    "header only": ("label,pixel0\n", "0 examples"),
+    "few rows": ("1" + ",0" * 784 + "\n", "1 examples"),
+    "ragged": ("1" + ",0" * 784 + "\n1,2,3\n", "not a CSV of bytes"),
+    "text": ("1" + ",0" * 783 + ",dog\n", "dog"),
+    "783 pixels": (("1" + ",0" * 783 + "\n") * 30, "784 columns"),
+    "label 10": (("10" + ",0" * 784 + "\n") * 30, "label 10"),
+    "pixel 256": (("1" + ",256" * 784 + "\n") * 30, "256"),
+    "pixel -1": (("1" + ",-1" * 784 + "\n") * 30, "-1"),
+    "semicolons": (("1" + ";0" * 784 + "\n") * 30, "not a CSV of bytes"),
+    "binary rubbish": (bytes(range(256)) * 10, "not a CSV of bytes"),
+}
+
+
+@pytest.mark.parametrize("what", DAMAGED_CSV)
+def test_damaged_csv_is_one_line(what, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    text, fragment = DAMAGED_CSV[what]
+    pathlib.Path("my.csv").write_bytes(text if isinstance(text, bytes) else text.encode())
+    assert run_mnist("--data", "./my.csv", *QUICK) == 1
+    assert_complains(capsys, "./my.csv", fragment)
+
+
+def test_data_that_is_not_there_is_one_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert run_mnist("--data", "nowhere/mnist.csv") == 1
+    assert_complains(capsys, "nowhere/mnist.csv", "No such file")
+
+
+# ---- train_mnist.py: download, from servers that misbehave -----------------------------
+
+def serve(answer):
+    """Serve answer(connection, name) on a free port; return (url, names asked)."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    asked = []
+
+    def loop():
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            with connection:
+                request = connection.recv(65536).split()
+                asked.append(request[1].decode().strip("/"))
+                try:
+                    answer(connection, asked[-1])
+                except OSError:
+                    pass  # the client has hung up
+
+    threading.Thread(target=loop, daemon=True).start()
+    return f"http://127.0.0.1:{listener.getsockname()[1]}/", asked
+
+
+def respond(connection, body, status="200 OK", length=None):
+    """Send one HTTP answer."""
+    length = len(body) if length is None else length
+    head = f"HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
+    connection.sendall(head.encode() + body)
+
+
+@pytest.fixture
+def cloud(few_digits, tmp_path, monkeypatch):
+    """The small data set as if it were MNIST, with data/ empty; return its files."""
+    files = {name: (len(content), hashlib.sha256(content).hexdigest())
+             for name, content in few_digits.items()}
+    monkeypatch.setattr(train_mnist, "FILES", files)
+    monkeypatch.setattr(train_mnist, "FOLDER", str(tmp_path / "data"))
+    monkeypatch.setattr(train_mnist, "TIMEOUT", 0.5)
+    monkeypatch.chdir(tmp_path)
+    return few_digits
+
+
+def drip(connection, body):
+    """Send a byte now and then, so that no single read times out."""
+    connection.sendall(f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n".encode())
+    for i in range(100):
+        connection.sendall(body[i:i + 1])
+        time.sleep(0.1)
+
+
+MISBEHAVIOUR = {
+    "404": lambda c, body: respond(c, b"not here", "404 Not Found"),
+    "503": lambda c, body: respond(c, b"busy", "503 Service Unavailable"),
+    "html": lambda c, body: respond(c, b"<html>log in to this network</html>"),
+    "dies half-way": lambda c, body: respond(c, body[:len(body) // 2], length=len(body)),
+    "sends too much": lambda c, body: respond(c, body + bytes(10_000_000)),
+    "sends another file": lambda c, body: respond(c, flipped(body, 100)),
+    "says nothing": lambda c, body: time.sleep(2),
+    "drips": drip,
+    "speaks no http": lambda c, body: c.sendall(b"hello\n"),
+    "hangs up": lambda c, body: None,
+}
+
+
+@pytest.mark.parametrize("what", MISBEHAVIOUR)
+def test_a_mirror_that_fails_is_not_asked_again(what, cloud, monkeypatch, capsys):
+    bad, asked_bad = serve(lambda c, name: MISBEHAVIOUR[what](c, cloud[name]))
+    good, asked_good = serve(lambda c, name: respond(c, cloud[name]))
+    monkeypatch.setattr(train_mnist, "MIRRORS", [bad, good])
+    folder = train_mnist.download()
+    assert folder == train_mnist.FOLDER and train_mnist.damaged(folder) == []
+    assert sorted(os.listdir(folder)) == sorted(cloud)
+    assert len(asked_bad) == 1 and asked_good == list(cloud)
+    assert f"failed: {bad}" in capsys.readouterr().out
+
+
+def test_only_missing_and_broken_files_are_fetched(cloud, monkeypatch):
+    good, asked = serve(lambda c, name: respond(c, cloud[name]))
+    monkeypatch.setattr(train_mnist, "MIRRORS", [good])
+    train_mnist.download()
+    assert len(asked) == 4
+    train_mnist.download()
+    assert len(asked) == 4
+    names = list(cloud)
+    path = pathlib.Path(train_mnist.FOLDER) / names[0]
+    path.write_bytes(path.read_bytes()[:100])
+    (path.parent / names[3]).unlink()
+    assert train_mnist.download() == train_mnist.FOLDER
+    assert asked[4:] == [names[0], names[3]]
+    assert path.read_bytes() == cloud[names[0]]
+
+
+def test_a_certificate_error_says_what_to_do(cloud, monkeypatch, capsys):
+    def refuse(url, timeout):
+        raise urllib.error.URLError(ssl.SSLCertVerificationError(1, "verify failed"))
+
+    monkeypatch.setattr(urllib.request, "urlopen", refuse)
+    with pytest.raises(OSError, match="root certificates.*Install Certificates.command"):
+        train_mnist.download()
+
+
+def test_a_temporary_folder_serves_if_data_is_read_only(cloud, monkeypatch, tmp_path):
+    good, _ = serve(lambda c, name: respond(c, cloud[name]))
+    monkeypatch.setattr(train_mnist, "MIRRORS", [good])
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(train_mnist, "FOLDER", str(tmp_path / "file" / "data"))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    (tmp_path / "tmp").mkdir()
+    folder = train_mnist.download()
+    assert folder.startswith(str(tmp_path / "tmp")) and train_mnist.damaged(folder) == []
+
+
+def test_offline_trains_on_synthetic_digits_and_says_so(cloud, monkeypatch, capsys):
+    monkeypatch.setattr(train_mnist, "MIRRORS", ["http://127.0.0.1:9/"])
+    pathlib.Path("mnist.npz").write_bytes(b"good weights")
+    assert run_mnist("--hidden", 64, "--epochs", 2) == 0
+    out, err = capsys.readouterr()
+    assert "could not be had" in out and "http://127.0.0.1:9/" in out
+    assert train_mnist.FOLDER in out and "SYNTHETIC" in out and err == ""
+    result = re.search(r"test accuracy (.*)% .* on synthetic digits, not MNIST\n", out)
+    assert float(result[1]) > 90
+    assert "wrote synthetic.npz and synthetic.png" in out
+    assert pathlib.Path("mnist.npz").read_bytes() == b"good weights"
+
+
+def test_test_faces_are_unseen_and_every_digit_is_drawn():
+    faces = train_mnist.FACES, train_mnist.VALIDATION_FACES, train_mnist.TEST_FACES
+    assert len(set().union(*faces)) == sum(map(len, faces)) == 21
+    for part in faces:
+        X, labels = train_mnist.draw_digits(part, 500, np.random.default_rng(0))
+        assert set(labels) == set(range(10)) and X.shape == (500, 784)
+        assert (X.max(axis=1) > 0.5).all() and X.min() >= 0 and X.max() <= 1
+
+
+# ---- train_mnist.py: augment -----------------------------------------------------------
+
+def test_augment_of_no_strength_is_the_identity():
+    X = np.random.default_rng(0).random((5, 784), dtype=np.float32)
+    result = train_mnist.augment(X, np.random.default_rng(0), 0.0)
+    assert result.dtype == np.float32 and np.array_equal(result, X)
+
+
+def shifted(X, y, x):
+    """Augment by a shift alone: look the image up y pixels below and x to the right."""
+    draws = iter([0, 0, 0, y, x])
+    rng = types.SimpleNamespace(
+        uniform=lambda low, high, size: np.full(size, next(draws)),
+        normal=lambda mean, sigma, size: np.zeros(size))
+    return train_mnist.augment(X, rng)
+
+
+def test_augment_shifts_the_right_way_and_never_wraps_around():
+    image = np.arange(784, dtype=np.float32).reshape(28, 28) + 1
+    X = image.reshape(1, 784)
+    below = shifted(X, 1, 0).reshape(28, 28)
+    assert np.array_equal(below[:-1], image[1:]) and not below[-1].any()
+    right = shifted(X, 0, 2).reshape(28, 28)
+    assert np.array_equal(right[:, :-2], image[:, 2:]) and not right[:, -2:].any()
+    above = shifted(X, -3, -1).reshape(28, 28)
+    assert np.array_equal(above[3:, 1:], image[:-3, :-1])
+    assert not above[:3].any() and not above[:, 0].any()
+    half = shifted(X, 0.5, 0).reshape(28, 28)
+    assert np.allclose(half[:-1], (image[1:] + image[:-1]) / 2)
+    for far in (40, -40):
+        assert not shifted(X, far, 0).any() and not shifted(X, 0, far).any()
+
+
+def test_augment_varies_each_image_by_itself_and_keeps_its_ink():
+    X, _ = train_mnist.draw_digits(["DejaVuSans"], 200, np.random.default_rng(0))
+    same = np.repeat(X[:1], 200, axis=0)
+    result = train_mnist.augment(same, np.random.default_rng(1))
+    assert len(np.unique(result, axis=0)) == 200
+    assert result.min() >= 0 and result.max() <= 1
+    assert result.sum(axis=1).mean() == pytest.approx(X[0].sum(), rel=0.05)
+    assert np.array_equal(result, train_mnist.augment(same, np.random.default_rng(1)))
+
+
+# ---- train_mnist.py: your own digit ----------------------------------------------------
+
+def test_prepare_centres_and_scales_as_mnist_does():
+    page = Image.new("RGB", (500, 400), (200, 190, 150))
+    page.paste((90, 20, 20), (350, 40, 380, 160))  # a bar of 30 x 120 in a corner
+    result = train_mnist.prepare(page).reshape(28, 28)
+    rows, columns = np.flatnonzero(result.max(axis=1)), np.flatnonzero(result.max(axis=0))
+    assert len(rows) == 20 and 5 <= len(columns) <= 6
+    assert abs(rows.mean() - 13.5) <= 0.5 and abs(columns.mean() - 13.5) <= 0.5
+    assert result.max() == 1 and result.dtype == np.float32
+
+
+def test_predict_names_blank_and_unreadable_images_and_reads_the_rest(folder, capsys):
+    assert run_mnist("--data", "data", "--epochs", 30, "--hidden", 64) == 0
+    X, labels = train_mnist.draw_digits(["DejaVuSans"], 3, np.random.default_rng(5))
+    for i, x in enumerate(X):
+        Image.fromarray((255 - 255 * x.reshape(28, 28)).astype(np.uint8)).save(f"{i}.png")
+    Image.new("L", (50, 50), 255).save("blank.png")
+    pathlib.Path("text.png").write_text("no image")
+    pathlib.Path("half.png").write_bytes(pathlib.Path("0.png").read_bytes()[:100])
+    capsys.readouterr()
+    assert run_mnist("--predict", "0.png", "blank.png", "1.png", "text.png", "half.png",
+                     "none.png", "2.png") == 1
+    out, err = capsys.readouterr()
+    lines = out.splitlines()
+    for i, line in zip(range(3), lines):
+        assert re.fullmatch(rf"{i}\.png: {labels[i]} \(\d+\.\d%\), \d \(\d+\.\d%\), "
+                            r"\d \(\d+\.\d%\)", line)
+    assert lines[3:] == ["wrote predictions.png"]
+    assert [line.split(": ")[1] for line in err.splitlines()] == [
+        "blank.png", "text.png", "half.png", "none.png"]
+    assert os.path.exists("predictions.png")
+    assert run_mnist("--predict", "0.png") == 0
+
+
+def test_predict_without_weights_says_to_train_first(folder, capsys):
+    assert run_mnist("--predict", "a.png") == 1
+    assert_complains(capsys, "mnist.npz", "train first")
+    nn.save_params("mnist.npz", NET, RELU_NET)
+    assert run_mnist("--predict", "a.png") == 1
+    assert_complains(capsys, "mnist.npz", "784 pixels")
+    pathlib.Path("mnist.npz").write_bytes(b"rubbish")
+    assert run_mnist("--predict", "a.png") == 1
+    assert_complains(capsys, "mnist.npz")
+
+
+def test_control_c_keeps_the_last_finished_epoch(folder, monkeypatch, capsys):
+    real = nn.gradient_descent
+
+    def interrupted(*args, on_epoch, **options):
+        def stop(epoch, params, history):
+            on_epoch(epoch, params, history)
+            if epoch == 2:
+                raise KeyboardInterrupt
+        return real(*args, on_epoch=stop, **options)
+
+    monkeypatch.setattr(nn, "gradient_descent", interrupted)
+    assert run_mnist("--data", "data", "--hidden", 8, "--epochs", 5) == 0
+    assert "interrupted: keeping the weights of epoch 2" in capsys.readouterr().out
+    kept, _ = nn.load_params("mnist.npz")
+    monkeypatch.setattr(nn, "gradient_descent", real)
+
+    def at_once(*args, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(nn, "gradient_descent", at_once)
+    assert run_mnist("--data", "data", "--weights", "other.npz") == 130
+    assert_complains(capsys, "interrupted")
+    assert not os.path.exists("other.npz")
+
+
+def test_weights_are_written_before_the_picture(folder, monkeypatch, capsys):
+    def fail(*args):
+        raise OSError("no picture")
+
+    monkeypatch.setattr(train_mnist, "draw", fail)
+    assert run_mnist("--data", "data", *QUICK) == 1
+    assert_complains(capsys, "no picture")
+    assert nn.load_params("mnist.npz")[1] == RELU_NET
+
+
+def test_the_script_runs_as_a_user_runs_it(folder):
+    """From another folder, without a display, warnings being errors."""
+    environment = {**os.environ, "DISPLAY": "", "MPLBACKEND": ""}
+    script = [sys.executable, "-W", "error", HERE / "train_mnist.py"]
+    done = subprocess.run([*script, "--data", "data", "--hidden", "8", "--epochs", "1"],
+                          capture_output=True, text=True, env=environment)
+    assert done.returncode == 0 and done.stderr == "", done.stderr
+    assert done.stdout.isascii() and "wrote mnist.npz and mnist.png" in done.stdout
+    done = subprocess.run([*script, "--data", "nowhere"], capture_output=True, text=True)
+    assert done.returncode == 1 and done.stderr.count("\n") == 1
+
+
+# ---- The real thing --------------------------------------------------------------------
+
+@pytest.fixture(scope="session")
+def mnist_run(tmp_path_factory):
+    """The default network trained on MNIST: (its folder, what the script printed)."""
+    if train_mnist.damaged(train_mnist.FOLDER):
+        pytest.skip("MNIST is not in data/: python train_mnist.py fetches it")
+    folder = tmp_path_factory.mktemp("mnist")
+    done = subprocess.run([sys.executable, HERE / "train_mnist.py"], cwd=folder,
+                          capture_output=True, text=True)
+    assert done.returncode == 0 and done.stderr == "", done.stderr
+    return folder, done.stdout
+
+
+def test_the_default_network_reaches_98_percent(mnist_run):
+    _, out = mnist_run
+    assert "55,000 to train, 5,000 to validate, 10,000 to test" in out
+    assert float(re.search(r"test accuracy (\d+\.\d+)%", out)[1]) > 98
+
+
+def test_ten_hidden_neurons_reach_92_percent(mnist_run, tmp_path):
+    done = subprocess.run([sys.executable, HERE / "train_mnist.py", "--hidden", "10",
+                           "--dropout", "0"], cwd=tmp_path, capture_output=True,
+                          text=True)
+    assert float(re.search(r"test accuracy (\d+\.\d+)%", done.stdout)[1]) > 92
+
+
+def as_a_person_draws(x, style, rng):
+    """Return MNIST's digit x as a picture in one of twelve styles."""
+    def picture(side, paper, pen, size=None, at=(0, 0), noise=0):
+        image = Image.fromarray(x.reshape(28, 28)).resize((side, side), Image.BICUBIC)
+        ink = np.zeros(size or (side, side, 1))
+        ink[at[0]:at[0] + side, at[1]:at[1] + side, 0] = np.asarray(image) / 255
+        pixels = np.array(paper) * (1 - ink) + np.array(pen) * ink
+        pixels = pixels + rng.normal(0, noise, pixels.shape)
+        return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+
+    def see_through(image):
+        black = Image.new("RGBA", image.size, (0, 0, 0, 0))
+        black.putalpha(ImageOps.invert(image.convert("L")))
+        return black
+
+    def jpeg(image):
+        file = io.BytesIO()
+        image.save(file, "JPEG", quality=30)
+        return Image.open(file)
+
+    white, black = (255, 255, 255), (0, 0, 0)
+    return [lambda: picture(200, white, black),
+            lambda: picture(112, black, white),
+            lambda: picture(28, white, (30, 30, 30)),
+            lambda: picture(1400, (250, 250, 245), (20, 30, 120)),
+            lambda: picture(300, (250, 240, 180), (160, 20, 60)),
+            lambda: picture(600, (165, 160, 150), (70, 70, 75), noise=8),
+            lambda: picture(120, white, black, (400, 600, 1), (250, 20)),
+            lambda: see_through(picture(200, white, black)),
+            lambda: jpeg(picture(240, (240, 240, 240), (40, 40, 40), noise=5)),
+            lambda: picture(280, (200, 200, 200), (40, 40, 40), noise=20),
+            lambda: picture(90, (20, 60, 40), (240, 240, 230), (500, 300, 1), (30, 180)),
+            lambda: picture(200, white, black).convert("P")][style]()
+
+
+def test_pictures_of_test_digits_are_read(mnist_run):
+    folder, _ = mnist_run
+    params, activations = nn.load_params(folder / "mnist.npz")
+    X, labels = train_mnist.read_pair(train_mnist.FOLDER, *list(train_mnist.FILES)[2:])
+    rng = np.random.default_rng(0)
+    chosen = rng.choice(len(X), 60, replace=False)
+    prepared = [train_mnist.prepare(as_a_person_draws(X[i], style % 12, rng))
+                for style, i in enumerate(chosen)]
+    predicted = nn.predict(params, np.array(prepared), activations)
+    assert (predicted == labels[chosen]).sum() >= 57
