@@ -36,6 +36,7 @@ from PIL import Image, ImageOps
 
 import nn
 import train_mnist
+import train_xor
 
 HERE = pathlib.Path(__file__).resolve().parent
 HIDDEN = tuple(nn.ACTIVATIONS)
@@ -1273,7 +1274,7 @@ DAMAGED_DATA = {
     "other size": (IMAGES, lambda b: idx_bytes(np.ones((240, 27, 28))), "(n, 28, 28)"),
     "labels for images": (IMAGES, lambda b: idx_bytes(np.ones(240)), "(n, 28, 28)"),
     "fewer labels": (LABELS_FILE, lambda b: idx_bytes(np.ones(239)), "240 images"),
-    "label 10": (LABELS_FILE, lambda b: idx_bytes(np.arange(240) % 11), "label 10"),
+    "label 10": (LABELS_FILE, lambda b: idx_bytes(np.arange(240) % 11), "0 to 10"),
     "binary rubbish": (LABELS_FILE, lambda b: bytes(range(255, 0, -1)), "not an idx"),
     "missing": (LABELS_FILE, None, "no such file"),
 }
@@ -1339,14 +1340,14 @@ DAMAGED_CSV = {
     "empty": ("", "0 examples"),
     "header only": ("label,pixel0\n", "0 examples"),
     "few rows": ("1" + ",0" * 784 + "\n", "1 examples"),
-    "ragged": ("1" + ",0" * 784 + "\n1,2,3\n", "not a CSV of bytes"),
+    "ragged": ("1" + ",0" * 784 + "\n1,2,3\n", "not a CSV of whole"),
     "text": ("1" + ",0" * 783 + ",dog\n", "dog"),
     "783 pixels": (("1" + ",0" * 783 + "\n") * 30, "784 columns"),
-    "label 10": (("10" + ",0" * 784 + "\n") * 30, "label 10"),
+    "label 10": (("10" + ",0" * 784 + "\n") * 30, "labels 10 to 10"),
     "pixel 256": (("1" + ",256" * 784 + "\n") * 30, "256"),
     "pixel -1": (("1" + ",-1" * 784 + "\n") * 30, "-1"),
-    "semicolons": (("1" + ";0" * 784 + "\n") * 30, "not a CSV of bytes"),
-    "binary rubbish": (bytes(range(256)) * 10, "not a CSV of bytes"),
+    "semicolons": (("1" + ";0" * 784 + "\n") * 30, "not a CSV of whole"),
+    "binary rubbish": (bytes(range(256)) * 10, "not a CSV of whole"),
 }
 
 
@@ -1635,6 +1636,137 @@ def test_the_script_runs_as_a_user_runs_it(folder):
     assert done.stdout.isascii() and "wrote mnist.npz and mnist.png" in done.stdout
     done = subprocess.run([*script, "--data", "nowhere"], capture_output=True, text=True)
     assert done.returncode == 1 and done.stderr.count("\n") == 1
+
+
+# ---- train_xor.py ----------------------------------------------------------------------
+
+def run_xor(*arguments):
+    """Run train_xor.py in this process; return the exit code."""
+    try:
+        return train_xor.main([str(argument) for argument in arguments])
+    except SystemExit as error:
+        return error.code
+
+
+def test_xor_is_solved_for_every_seed_of_a_thousand():
+    assert [seed for seed in range(1000) if not train_xor.xor(seed=seed)["solved"]] == []
+
+
+def test_xor_with_two_relu_units_often_fails_and_says_so(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    solved = [train_xor.xor((2,), "relu", seed=seed)["solved"] for seed in range(50)]
+    assert 0 < sum(solved) < 40
+    seed = solved.index(False)
+    assert run_xor("--hidden", 2, "--activation", "relu", "--seed", seed) == 1
+    out = capsys.readouterr().out
+    assert "NOT solved" in out and "WRONG" in out and os.path.exists("xor.png")
+
+
+@pytest.mark.parametrize("decay", ["constant", "step:400:0.5", "exponential:0.999"])
+def test_the_historic_setting_of_xor_runs(decay, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert run_xor("--hidden", 4, "--activation", "tanh", "--output", "tanh", "--loss",
+                   "mse", "--lr", 0.1, "--epochs", 1000, "--batch-size", 4,
+                   "--schedule", decay) == 0
+    assert "after 1000 epochs: solved" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("output", nn.ACTIVATIONS)
+def test_xor_runs_with_every_output_and_its_loss(output):
+    assert train_xor.xor(output=output, epochs=300)["solved"] or output == "relu"
+
+
+def test_step_shows_what_backward_and_update_do():
+    lines = train_xor.step(lr=0.5)
+    shown = {}
+    for name, formula, value in lines:
+        shown.setdefault(name, []).append(value)
+    params, X, Y = train_xor.STEP_PARAMS, train_xor.STEP_X, train_xor.STEP_Y
+    activations, loss = ("relu", "sigmoid"), "binary_cross_entropy"
+    _, cache = nn.forward(params, X, activations)
+    grads = nn.backward(params, cache, Y, activations, loss)
+    new, _ = nn.update(params, grads, {}, 0.5)
+    _, after = nn.forward(new, X, activations)
+    assert shown["z"] == [pytest.approx(cache["Z1"][0, 0], rel=1e-12)] * 3
+    for key in params:
+        assert np.allclose(shown[key][0], params[key])
+        assert np.allclose(shown["d" + key][0], grads[key], rtol=1e-12)
+        assert np.allclose(shown[key][1], new[key], rtol=1e-12)
+    for key in ("Z1", "A1", "Z2", "A2"):
+        assert np.array_equal(shown[key][0], cache[key])
+    assert shown["loss"] == [nn.compute_loss(params, cache, Y, loss),
+                             nn.compute_loss(new, after, Y, loss)]
+    dA1 = (cache["A2"] - Y) / 2 @ params["W2"].T
+    assert np.allclose(shown["dA1"][0], dA1)
+    assert np.allclose(shown["dZ1"][0], nn.ACTIVATIONS["relu"][1](dA1, cache["A1"]))
+    assert away_from_kinks(params, X, activations)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_spiral_is_learned_as_a_shape(seed):
+    assert train_xor.spiral(seed=seed)["held_out"] >= 0.99
+
+
+def test_spiral_shows_over_fitting_and_its_cure():
+    def mean_accuracies(**options):
+        runs = [train_xor.spiral(points=30, noise=0.6, epochs=500, seed=seed, **options)
+                for seed in range(3)]
+        return [np.mean([run[key] for run in runs]) for key in ("training", "held_out")]
+
+    training, held_out = mean_accuracies()
+    assert training > held_out + 0.1
+    cured_training, cured_held_out = mean_accuracies(l2=0.003)
+    assert cured_held_out > held_out and cured_training < training
+
+
+def test_search_finds_that_gradients_win():
+    (_, guesses), (_, nudges), (_, descent) = train_xor.search()["ends"].values()
+    assert descent > 0.95 > nudges + 0.2 and descent > guesses + 0.3
+
+
+def test_optimizers_all_learn_from_the_same_start():
+    found = train_xor.optimizers(epochs=100)
+    assert list(found) == list(nn.OPTIMIZERS)
+    assert len({losses[0] for _, losses in found.values()}) == 1
+    assert all(losses[-1] < 0.8 * losses[0] for _, losses in found.values())
+
+
+def test_gradients_vanish_in_deep_sigmoid_networks_only():
+    ratios = {name: norms[-1] / norms[0] for name, norms in train_xor.vanishing().items()}
+    assert ratios["sigmoid"] > 1e4 and ratios["tanh"] < 10 and ratios["relu"] < 10
+
+
+@pytest.mark.parametrize("name", train_xor.EXPERIMENTS)
+def test_each_experiment_runs_as_a_user_runs_it(name, tmp_path):
+    done = subprocess.run([sys.executable, "-W", "error", HERE / "train_xor.py", name],
+                          cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0 and done.stderr == "", done.stderr
+    assert done.stdout.isascii()
+    assert os.listdir(tmp_path) == ([] if name == "step" else [f"{name}.png"])
+
+
+def test_the_film_of_the_spiral(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert run_xor("spiral", "--epochs", 5, "--gif", "--plot", "s.png") == 0
+    assert sorted(os.listdir()) == ["s.png", "spiral.gif"]
+    assert Image.open("spiral.gif").n_frames > 5
+
+
+@pytest.mark.parametrize("arguments, code, fragment", [
+    (("zor",), 2, "zor"), (("--lr", "x"), 2, "--lr"), (("xor", "--gif"), 2, "--gif"),
+    (("step", "--hidden", 3), 2, "--hidden"),
+    (("vanishing", "--epochs", 3), 2, "--epochs"),
+    (("--output", "tanh", "--loss", "cross_entropy"), 1, "softmax"),
+    (("--schedule", "cosine"), 1, "cosine"), (("--plot", "none/x.png"), 1, "none/x.png"),
+    (("spiral", "--dropout", 1), 1, "dropout"),
+    (("--lr", "1e300", "--optimizer", "sgd"), 1, "smaller lr")])
+def test_bad_options_of_the_experiments(arguments, code, fragment, tmp_path, monkeypatch,
+                                        capsys):
+    monkeypatch.chdir(tmp_path)
+    assert run_xor(*arguments) == code
+    error = capsys.readouterr().err
+    assert fragment in error and "Traceback" not in error
+    assert error.count("\n") == 1 or code == 2
 
 
 # ---- The real thing --------------------------------------------------------------------

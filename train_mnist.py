@@ -157,21 +157,25 @@ def read_csv(path):
             header = not file.readline(10_000).split(",")[0].strip().isdigit()
             file.seek(0)
             warnings.simplefilter("ignore")  # that there are no rows is an error below
-            data = np.loadtxt(file, np.uint8, delimiter=",", skiprows=int(header),
+            warnings.simplefilter("error", DeprecationWarning)  # before NumPy 2: overflow
+            data = np.loadtxt(file, np.int16, delimiter=",", skiprows=int(header),
                               ndmin=2, comments=None)
-    except (ValueError, OverflowError) as error:
-        raise ValueError(f"{path}: not a CSV of bytes: {error}") from error
+    except (ValueError, OverflowError, DeprecationWarning) as error:
+        raise ValueError(f"{path}: not a CSV of whole numbers: {error}") from error
     if len(data) and data.shape[1] != 785:
         raise ValueError(f"{path}: {data.shape[1]} columns, expected a label, 784 pixels")
-    return data[:, 1:], checked(data[:, 0], path)
+    X, labels = data[:, 1:], checked(data[:, 0], path)
+    if X.min() < 0 or X.max() > 255:
+        raise ValueError(f"{path}: pixels from {X.min()} to {X.max()}, expected 0 to 255")
+    return X.astype(np.uint8), labels
 
 
 def checked(labels, path):
     """Return labels as integers, if there are enough and all are 0 to 9."""
     if len(labels) < 20:
         raise ValueError(f"{path}: {len(labels)} examples, too few to learn from")
-    if labels.max() > 9:
-        raise ValueError(f"{path}: label {labels.max()}, expected 0 to 9")
+    if labels.min() < 0 or labels.max() > 9:
+        raise ValueError(f"{path}: labels {labels.min()} to {labels.max()}, not 0 to 9")
     return labels.astype(int)
 
 
