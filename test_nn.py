@@ -8,10 +8,12 @@
     python -m pytest            all tests; those that need PyTorch, JAX, scikit-learn
                                 or the MNIST files are skipped where these are missing
     python test_nn.py           the same
+    python test_nn.py --benchmark   seconds per epoch beside PyTorch, scikit-learn, JAX
 """
 import functools
 import gzip
 import hashlib
+import importlib.util
 import io
 import os
 import pathlib
@@ -1841,3 +1843,174 @@ def test_pictures_of_test_digits_are_read(mnist_run):
                 for style, i in enumerate(chosen)]
     predicted = nn.predict(params, np.array(prepared), activations)
     assert (predicted == labels[chosen]).sum() >= 57
+
+
+# ---- Benchmark: python test_nn.py --benchmark ------------------------------------------
+
+BENCHMARK_LAYERS, BENCHMARK_RULES = (10, 128, 256, 512, 800), ("sgd", "momentum", "adam")
+BATCH = 128
+
+
+def nn_epoch(X, labels, params, rule):
+    """One epoch of gradient_descent."""
+    nn.gradient_descent(params, X, labels, RELU_NET, epochs=1, batch_size=BATCH, lr=1e-3,
+                        optimizer=rule)
+
+
+def bare_epoch(X, labels, params, rule):
+    """Only the five matrix products of each step, with which NumPy cannot dispense."""
+    W1, W2 = params["W1"], params["W2"]
+    A1, dZ2 = X[:BATCH] @ W1, X[:BATCH, :10].copy()
+    for start in range(0, len(X) - BATCH + 1, BATCH):
+        batch = X[start:start + BATCH]
+        batch @ W1, A1 @ W2, A1.T @ dZ2, dZ2 @ W2.T, batch.T @ A1
+
+
+def torch_model(params, rule, **options):
+    """Return (model, optimizer) of PyTorch with the same first weights."""
+    import torch
+    model = torch.nn.Sequential(torch.nn.Linear(784, len(params["b1"])), torch.nn.ReLU(),
+                                torch.nn.Linear(len(params["b1"]), 10))
+    with torch.no_grad():
+        for layer, l in ((model[0], 1), (model[2], 2)):
+            layer.weight.copy_(torch.from_numpy(params[f"W{l}"].T))
+            layer.bias.copy_(torch.from_numpy(params[f"b{l}"]))
+    if rule == "adam":
+        return model, torch.optim.Adam(model.parameters(), lr=1e-3, **options)
+    return model, torch.optim.SGD(model.parameters(), lr=1e-3, **options,
+                                  momentum=0.9 if rule == "momentum" else 0.0)
+
+
+def torch_steps(model, optimizer, batches, n):
+    """Train on the batches, keeping loss and accuracy as gradient_descent does."""
+    import torch
+    loss_sum, hits = 0.0, 0
+    for X, labels in batches:
+        output = model(X)
+        loss = torch.nn.functional.cross_entropy(output, labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        loss_sum += loss.item() * len(X) / n
+        hits += (output.argmax(1) == labels).sum().item()
+
+
+def torch_tuned_epoch(X, labels, params, rule):
+    """PyTorch at its best: tensors in memory, one permutation, a fused optimizer."""
+    import torch
+    X, labels = torch.from_numpy(X), torch.from_numpy(labels)
+    batches = ((X[rows], labels[rows]) for rows in torch.randperm(len(X)).split(BATCH))
+    torch_steps(*torch_model(params, rule, fused=True), batches, len(X))
+
+
+def torch_tutorial_epoch(X, labels, params, rule):
+    """PyTorch as its tutorials write it: a DataLoader, the default optimizer."""
+    import torch
+    data = torch.utils.data.TensorDataset(torch.from_numpy(X), torch.from_numpy(labels))
+    loader = torch.utils.data.DataLoader(data, batch_size=BATCH, shuffle=True)
+    torch_steps(*torch_model(params, rule), loader, len(X))
+
+
+def sklearn_epoch(X, labels, params, rule):
+    """One epoch of scikit-learn's MLPClassifier."""
+    from sklearn.neural_network import MLPClassifier
+    solver = {"solver": "adam"} if rule == "adam" else {
+        "solver": "sgd", "momentum": 0.9 if rule == "momentum" else 0.0,
+        "nesterovs_momentum": False}
+    model = MLPClassifier(len(params["b1"]), batch_size=BATCH, alpha=0.0, **solver)
+    model.partial_fit(X, labels, classes=np.arange(10))
+
+
+@functools.lru_cache(maxsize=None)
+def jax_step(rule):
+    """Return a jitted step of nn.py under jax.numpy: forward, loss, backward, update."""
+    import jax
+
+    def step(params, state, X, Y):
+        numpy, nn.np = nn.np, jax.numpy  # while JAX traces, once for each shape
+        try:
+            output, cache = nn.forward(params, X, RELU_NET)
+            loss = nn.compute_loss(params, cache, Y)
+            grads = nn.backward(params, cache, Y, RELU_NET)
+            hits = (output.argmax(axis=1) == Y.argmax(axis=1)).sum()
+            return *nn.update(params, grads, state, 1e-3, rule), loss * len(X), hits
+        finally:
+            nn.np = numpy
+    return jax.jit(step)
+
+
+def jax_epoch(X, labels, params, rule):
+    """One epoch of the jitted step."""
+    Y, state, totals = nn.one_hot(labels, 10), {}, []
+    order = np.random.default_rng(0).permutation(len(X))
+    for start in range(0, len(X), BATCH):
+        rows = order[start:start + BATCH]
+        params, state, *scores = jax_step(rule)(params, state, X[rows], Y[rows])
+        totals.append(scores)
+    np.sum([[float(score) for score in scores] for scores in totals], axis=0)
+
+
+def page_faults_of_a_step(rule, H=800, steps=200):
+    """Return the mean number of minor page faults of a training step once it is warm."""
+    import resource
+    X, labels = train_mnist.draw_digits(["cmr10"], BATCH, np.random.default_rng(0))
+    params, state = nn.init_params((784, H, 10), RELU_NET), {}
+    Y = nn.one_hot(labels, 10)
+    for step in range(2 * steps):
+        if step == steps:
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        _, cache = nn.forward(params, X, RELU_NET)
+        params, state = nn.update(params, nn.backward(params, cache, Y, RELU_NET), state,
+                                  1e-3, rule)
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) / steps
+
+
+CONTESTANTS = {"nn.py": (nn_epoch, "numpy"), "PyTorch": (torch_tuned_epoch, "torch"),
+               "tutorial": (torch_tutorial_epoch, "torch"),
+               "sklearn": (sklearn_epoch, "sklearn"), "JAX": (jax_epoch, "jax"),
+               "products": (bare_epoch, "numpy")}
+
+
+def benchmark(rounds=5):
+    """Print seconds per epoch, medians of interleaved rounds, and ratios."""
+    names = [name for name, (_, module) in CONTESTANTS.items()
+             if importlib.util.find_spec(module)]
+    rng = np.random.default_rng(0)
+    X, labels = train_mnist.draw_digits(train_mnist.FACES, 20_000, rng)
+    print(f"seconds per epoch of {len(X):,} digits, 784-H-10, batches of {BATCH}, "
+          f"{os.cpu_count()} cores, medians of {rounds} interleaved rounds")
+    print(" " * 17 + "".join(f"{name:>10}" for name in names)
+          + "   nn.py/PyTorch   nn.py/products (+- half the quartile distance)")
+    ratios = []
+    for H in BENCHMARK_LAYERS:
+        params = nn.init_params((784, H, 10), RELU_NET)
+        for rule in BENCHMARK_RULES:
+            times = {name: [] for name in names}
+            for turn in range(rounds + 1):  # the first turn warms up
+                for name in names:
+                    time.sleep(0.15)  # until the threads of the one before stop spinning
+                    started = time.perf_counter()
+                    CONTESTANTS[name][0](X, labels, params, rule)
+                    times[name].append(time.perf_counter() - started)
+            seconds = {name: np.median(times[name][1:]) for name in names}
+            line = f"H={H:<4} {rule:9} " + "".join(f"{s:10.3f}" for s in seconds.values())
+            for rival in ("PyTorch", "products"):
+                if rival in names:
+                    ratio = np.array(times["nn.py"][1:]) / times[rival][1:]
+                    low, high = np.quantile(ratio, (0.25, 0.75))
+                    line += f"   {np.median(ratio):6.2f} +- {(high - low) / 2:.2f}"
+                    ratios += [np.median(ratio)] if rival == "PyTorch" else []
+            print(line, flush=True)
+    if ratios:
+        print(f"geometric mean of nn.py/PyTorch: {np.exp(np.mean(np.log(ratios))):.2f}")
+    if importlib.util.find_spec("resource"):
+        print("page faults of a step, H=800: " + ", ".join(
+            f"{rule} {page_faults_of_a_step(rule):.1f}" for rule in BENCHMARK_RULES)
+            + " (one array of 784x800 has 613 pages)")
+
+
+if __name__ == "__main__":
+    if "--benchmark" in sys.argv:
+        benchmark()
+    else:
+        sys.exit(pytest.main([__file__, *sys.argv[1:]]))
