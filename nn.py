@@ -17,7 +17,7 @@
 No function prints, keeps state, or changes an array that it was given.
 """
 import os
-import numpy as np  # looked up at each call, as np.tanh, so that nn.np = jax.numpy works
+import numpy as np  # always used as np.name: after nn.np = jax.numpy, JAX computes
 
 def _check(ok, message):
     if not ok:
@@ -27,7 +27,7 @@ def _pick(table, name, kind):
     _check(name in [*table], f"unknown {kind} {name!r}: choose from {', '.join(table)}")
     return table[name]
 
-# ---- Activations: without them between layers, many layers would be no more than one ---
+# ---- Activations: without them, any number of layers would equal a single one ----------
 def softmax(Z):
     """Return each row as probabilities that sum to 1: exp(Z) over its sum in the row."""
     # exp(100) overflows float32. A number subtracted from a whole row cancels out of the
@@ -36,13 +36,13 @@ def softmax(Z):
     return E / E.sum(axis=1, keepdims=True)
 
 def softmax_backward(dA, A):
-    """Return dZ[k] = sum over j of dA[j] A[j] ((j == k) - A[k]), for every row."""
+    """Return dZ: A[j] has the slope A[j] ((1 if j == k else 0) - A[k]) along Z[k]."""
     return A * (dA - (dA * A).sum(axis=1, keepdims=True))
 
-# name: (f, f_backward), where A = f(Z) and dZ = f_backward(dA, A): dA times the slope
-# f'(Z), written in terms of A (softmax mixes the row). To add an activation, add a line.
+# name: (f, f_backward), where A = f(Z) and dZ = f_backward(dA, A), that is dA times the
+# slope of f, written in terms of A. To add an activation, add a line.
 ACTIVATIONS = {
-    # hidden layers: first choice; slope 1 or 0, so gradients do not fade with depth
+    # hidden layers: first choice; slope 1 where Z > 0, so gradients fade less with depth
     "relu": (lambda Z: np.maximum(Z, 0), lambda dA, A: dA * (A > 0)),
     # hidden layers of small networks: smooth, from -1 to 1
     "tanh": (lambda Z: np.tanh(Z), lambda dA, A: dA * (1 - A * A)),
@@ -55,20 +55,19 @@ ACTIVATIONS = {
 # ---- Losses: how wrong the output is, entry by entry -----------------------------------
 def cross_entropy(Z, A, Y):
     """Return -Y log A, where A = softmax(Z), so that log A = Z - log(sum(exp(Z)))."""
-    # Z gives the log even where A was rounded to 0. Maximum subtracted as in softmax.
+    # Not log(A): -inf where A was rounded to 0. The maximum is subtracted as in softmax.
     Z = Z - Z.max(axis=1, keepdims=True)
     return Y * (np.log(np.exp(Z).sum(axis=1, keepdims=True)) - Z)
 
 def binary_cross_entropy(Z, A, Y):
-    """Return -Y log A - (1 - Y) log(1 - A), where A = sigmoid(Z)."""
-    # -log A = log(1 + exp(-Z)) = logaddexp(0, -Z), and 1 - A is the sigmoid of -Z.
+    """Return -Y log A - (1 - Y) log(1 - A), where -log A = log(exp(0) + exp(-Z))."""
     return Y * np.logaddexp(0, -Z) + (1 - Y) * np.logaddexp(0, Z)
 
 # name: (loss, gradient, output). If output is None, any output fits, and gradient is dA.
-# Otherwise only that one fits, and gradient is dZ, as the slopes of loss and activation
+# Otherwise only that output fits, and gradient is dZ, as the slopes of loss and output
 # simplify together: Y sums to 1, so a row's loss is log(sum(exp(Z))) - sum(Y * Z), and
-# dZ = exp(Z) / sum(exp(Z)) - Y = A - Y. For A = [0.2, 0.3, 0.5] and true class 1 that is
-# [0.2, -0.7, 0.5]: Z of class 1 should grow. For sigmoid, Y (A - 1) + (1 - Y) A = A - Y.
+# dZ = exp(Z) / sum(exp(Z)) - Y = A - Y: for A = [0.2, 0.3, 0.5] and true class 1, counted
+# from 0, [0.2, -0.7, 0.5]. Sigmoid: -log A has slope A - 1, -log(1 - A) slope A: A - Y.
 LOSSES = {
     "mse": (lambda Z, A, Y: (A - Y) ** 2, lambda A, Y: 2 * (A - Y), None),
     "cross_entropy": (cross_entropy, lambda A, Y: A - Y, "softmax"),
@@ -105,9 +104,9 @@ def init_params(sizes, activations, seed=0, dtype=np.float32):
 # ---- Forward: from the inputs to the output --------------------------------------------
 def forward(params, X, activations, dropout=0.0, rng=None):
     """Return (output, cache): the output (n, dL), and every array on the way to it.
-    A neuron is a dot product, x . w + b; A @ W + b is all neurons for all examples. Only
-    if rng is given, each hidden activation is dropped with probability dropout, lest it
-    be relied on too much (Srivastava et al. 2014)."""
+    A neuron is f(x . w + b); f(A @ W + b) is all neurons for all examples. Only if rng is
+    given, each hidden activation is set to 0 with probability dropout, so that the next
+    layer cannot rely on any single one (Srivastava et al. 2014)."""
     _check_network(params, activations)
     A = np.asarray(X, dtype=params["b1"].dtype)
     cache = {"A0": A}
@@ -128,17 +127,17 @@ def forward(params, X, activations, dropout=0.0, rng=None):
     return A, cache
 
 def _output(params, cache, Y, loss):
-    # n is what the loss is the mean of: one answer per row of a softmax, else per entry.
+    # The loss is a mean over n answers: rows for cross_entropy, entries for other losses.
     L = len(params) // 2
     Z, A = cache[f"Z{L}"], cache[f"A{L}"]
     Y = np.asarray(Y, dtype=A.dtype)
     _check(Y.shape == A.shape,  # otherwise (n,) - (n, 1) would quietly become (n, n)
-           f"Y is {Y.shape}, the output {A.shape}: labels need one_hot, (n,) [:, None]")
+           f"Y has shape {Y.shape}, the output {A.shape}: labels go through one_hot")
     return Z, A, Y, len(Y) if loss == "cross_entropy" else Y.size
 
 def compute_loss(params, cache, Y, loss="cross_entropy", l1=0.0, l2=0.0):
     """Return the mean loss of the batch + l1 * sum(|W|) + l2 / 2 * sum(W^2), a scalar.
-    The penalty favours small weights, so gentle slopes; biases only shift: no penalty."""
+    The penalty favours small weights, so gentle slopes. Biases only shift and go free."""
     f, _, _ = _pick(LOSSES, loss, "loss")
     Z, A, Y, n = _output(params, cache, Y, loss)
     total = f(Z, A, Y).sum() / n
@@ -148,8 +147,8 @@ def compute_loss(params, cache, Y, loss="cross_entropy", l1=0.0, l2=0.0):
     return total
 
 # ---- Backward: the chain rule, from the loss back to the inputs ------------------------
-# Z = A @ W + b takes A[i, j] to Z[i, k], multiplied by W[j, k]. Gradients take each path
-# in reverse, multiplied by the same factor; where paths meet, they add up:
+# Z[i, k] = sum over j of A[i, j] * W[j, k], plus b[k], where A is the layer's input. So
+# each entry of W, b and A gets dZ times the factor beside it, added over all its uses:
 #     dW[j, k] = sum over i of A[i, j] * dZ[i, k]      dW = A.T @ dZ
 #     db[k]    = sum over i of dZ[i, k]                db = dZ.sum(axis=0)
 #     dA[i, j] = sum over k of dZ[i, k] * W[j, k]      dA = dZ @ W.T
@@ -160,7 +159,7 @@ def backward(params, cache, Y, activations, loss="cross_entropy", l1=0.0, l2=0.0
     _, gradient, output = LOSSES[loss]
     _, A, Y, n = _output(params, cache, Y, loss)
     L = len(activations)
-    dA = gradient(A, Y) / n  # for the entropies, this is dZ already
+    dA = gradient(A, Y) / n  # 1/n enters here, once; for the entropies this is dZ already
     grads = {}
     for l in range(L, 0, -1):
         _, f_backward = ACTIVATIONS[activations[l - 1]]
@@ -179,8 +178,8 @@ def backward(params, cache, Y, activations, loss="cross_entropy", l1=0.0, l2=0.0
     return grads
 
 # ---- Optimizers: from gradients to better parameters -----------------------------------
-# rule(g, slots, t, lr) -> (change, slots), for one array: g is its gradient, slots what
-# the rule remembers ({} at first), t = 1, 2, ... the step, change a new array, to add.
+# rule(g, slots, t, lr) -> (change, slots), for one array: g is its gradient, slots a dict
+# of what the rule remembers, t = 1, 2, ... the step; update adds change, a new array.
 def sgd(g, slots, t, lr):
     """change = -lr g."""
     return -lr * g, slots
@@ -201,16 +200,16 @@ def rmsprop(g, slots, t, lr, alpha=0.99, eps=1e-8):
     return -lr * g / (s ** 0.5 + eps), {"s": s}
 
 def adam(g, slots, t, lr, beta1=0.9, beta2=0.999, eps=1e-8):
-    """m = beta1 m + (1 - beta1) g, v = beta2 v + (1 - beta2) g^2: running averages. They
-    start at 0, so their weights sum to only 1 - beta^t: m' = m / (1 - beta1^t) and v' =
-    v / (1 - beta2^t) make up for it. change = -lr m' / (sqrt(v') + eps), about as large
-    as lr for every weight, however large its gradients (Kingma & Ba 2015)."""
-    # += on an array made here is still pure, and faster: no temporary arrays.
+    """m = beta1 m + (1 - beta1) g, v = beta2 v + (1 - beta2) g^2: averages of g and g^2.
+    They start at 0, so at step t the shares of all g sum to only 1 - beta^t: divide, m' =
+    m / (1 - beta1^t), v' = v / (1 - beta2^t). change = -lr m' / (sqrt(v') + eps): near lr
+    while g is steady, at any scale; smaller where it flips (Kingma & Ba 2015)."""
+    # += on an array just made is as pure as m = m + ..., and saves making another.
     m = beta1 * slots.get("m", 0.0)
     m += (1 - beta1) * g
     v = beta2 * slots.get("v", 0.0)
     v += (1 - beta2) * (g * g)
-    c = (1 - beta2 ** t) ** 0.5  # sqrt(v') = sqrt(v) / c
+    c = (1 - beta2 ** t) ** 0.5  # sqrt(v') = sqrt(v) / c; below, all is multiplied by c
     change = v ** 0.5
     change += eps * c
     change = m / change
@@ -227,15 +226,15 @@ def update(params, grads, state, lr, optimizer="sgd"):
     for key, p in params.items():
         change, new_state[key] = rule(grads[key], state.get(key, {}), new_state["t"], lr)
         change += p
-        new_params[key] = np.asarray(change, dtype=p.dtype)  # float64 if lr is np.float64
+        new_params[key] = np.asarray(change, dtype=p.dtype)  # an np.float64 lr changes it
     return new_params, new_state
 
 def step_decay(step_size, gamma=0.1):
-    """Return schedule(epochs done), a factor on lr: gamma for every step_size epochs."""
+    """Return schedule(epochs done), a factor on lr: times gamma each step_size epochs."""
     return lambda epoch: gamma ** (epoch // step_size)
 
 def exponential_decay(gamma):
-    """Return schedule(epochs done), a factor on lr: gamma for every epoch."""
+    """Return schedule(epochs done), a factor on lr: times gamma every epoch."""
     return step_decay(1, gamma)
 
 # ---- Labels, scores and files ----------------------------------------------------------
@@ -296,7 +295,7 @@ def _data(params, X, Y, loss, name=""):
     _check(loss != "cross_entropy" or Y.min() >= 0 and abs(Y.sum(1) - 1).max() < 1e-3,
            f"{name}Y has rows that are not probabilities, which sum to 1")
     _check(loss != "binary_cross_entropy" or np.isin(Y, (0, 1)).all(),
-           f"{name}Y runs from {Y.min()} to {Y.max()}: expected only 0 and 1")
+           f"{name}Y, from {Y.min()} to {Y.max()}, has values other than 0 and 1")
     return X, Y
 
 def _scores(params, A, cache, Y, loss):
@@ -306,16 +305,17 @@ def _scores(params, A, cache, Y, loss):
         hits = A.argmax(axis=1) == Y.argmax(axis=1)
     return np.array([compute_loss(params, cache, Y, loss), hits.mean()])
 
-@np.errstate(over="ignore", invalid="ignore")  # divergence is one error below, instead
+@np.errstate(over="ignore", invalid="ignore")  # no warnings: divergence is an error below
 def gradient_descent(params, X, Y, activations, loss="cross_entropy", *, epochs=10,
                      batch_size=32, lr=0.01, optimizer="sgd", schedule=None,
                      l1=0.0, l2=0.0, dropout=0.0, validation=None, augment=None,
                      seed=0, on_epoch=None):
-    """Return (params, history), history a dict of lists: "loss" (without penalty), "lr",
-    "accuracy" for the entropies, and with validation=(X, Y) "val_loss", "val_accuracy".
-    Y is (n, dL); (n,) for one output; for cross_entropy labels (n,). batch_size None is
-    all rows; schedule(epochs done) -> factor on lr, say lambda epoch: 1 - epoch / epochs;
-    augment(X_batch, rng) -> X_batch; on_epoch(epoch, params, history) -> True to stop."""
+    """Return (params, history), history a dict of lists: "loss" (as trained: dropout on,
+    params moving, no penalty), "lr" (first of the epoch), "accuracy" for the entropies;
+    with validation=(X, Y) "val_loss", "val_accuracy". Y: (n, dL), (n,) for one output or
+    labels. batch_size None: all rows. schedule(epochs done, say 2.25) -> factor on lr, as
+    lambda epoch: 1 - epoch / epochs; augment(X_batch, rng) -> X_batch; on_epoch(epoch,
+    params, history) -> True to stop. FloatingPointError if a loss is no longer finite."""
     _check_network(params, activations, loss)
     X, Y = _data(params, X, Y, loss)
     if validation is not None:

@@ -10,6 +10,7 @@
     python test_nn.py           the same
     python test_nn.py --benchmark   seconds per epoch beside PyTorch, scikit-learn, JAX
 """
+import ast
 import functools
 import gzip
 import hashlib
@@ -983,9 +984,9 @@ BAD_INPUT = [
     (lambda: fit(Y=np.full((5, 3), np.nan)), ["Y", "NaN"]),
     (lambda: fit(Y=LABELS, loss="mse"), ["(5,)", "(5, 3)"]),
     (lambda: fit(Y=LABELS, params=BINARY_NET, activations=BINARY,
-                 loss="binary_cross_entropy"), ["0 and 1"]),
+                 loss="binary_cross_entropy"), ["other than 0 and 1"]),
     (lambda: fit(Y=LABELS % 2 - 0.5, params=BINARY_NET, activations=BINARY,
-                 loss="binary_cross_entropy"), ["-0.5", "0 and 1"]),
+                 loss="binary_cross_entropy"), ["-0.5", "other than 0"]),
     (lambda: fit(batch_size=0), ["batch_size", "0"]),
     (lambda: fit(batch_size=-3), ["batch_size", "-3"]),
     (lambda: fit(dropout=1.0), ["dropout", "1.0"]),
@@ -1218,30 +1219,34 @@ def test_schedules_by_name():
                 "inverse:2": [1, 0.5, 1 / 3, 1 / 11]}
     for text, factors in expected.items():
         assert [train_mnist.schedule(text, 10)(e) for e in at] == pytest.approx(factors)
-    assert train_mnist.schedule("constant", 10) is None
+    assert train_mnist.schedule("constant", 10)(7.5) == 1
 
 
 @pytest.mark.parametrize("arguments", [
     ("--epochs", 0), ("--batch-size", -1), ("--lr", "fast"), ("--optimizer", "adamm"),
-    ("--hidden", 0), ("--nonsense",), ("--predict",)])
+    ("--hidden", 0), ("--nonsense",), ("--predict",), ("--dropout", 1), ("--l1", -0.1),
+    ("--smooth", 1), ("--l2", -5), ("--augment", "nan"), ("--seed", -1), ("--lr", "inf")])
 def test_wrong_usage_is_exit_code_two(arguments, capsys):
     assert run_mnist(*arguments) == 2
     assert "usage:" in capsys.readouterr().err
 
 
 def assert_complains(capsys, *fragments):
-    """Fail unless stderr is one line that names the script and has the fragments."""
+    """Fail unless stderr is one line that has the fragments."""
     error = capsys.readouterr().err
-    assert error.startswith("train_mnist.py: ") and error.count("\n") == 1, error
+    assert error.count("\n") == 1 and error.endswith("\n"), error
     assert "Traceback" not in error
     for fragment in fragments:
         assert fragment in error, error
 
 
 @pytest.mark.parametrize("arguments, fragments", [
-    (("--dropout", 1), ["dropout"]), (("--dropout", -1), ["dropout"]),
-    (("--smooth", 1), ["--smooth"]), (("--schedule", "cosine"), ["cosine", "linear"]),
+    (("--schedule", "cosine"), ["cosine", "linear"]),
+    (("--schedule", "step:0"), ["step:0"]),
     (("--schedule", "step"), ["step"]), (("--schedule", "step:x"), ["step:x"]),
+    (("--schedule", "inverse:-1"), ["inverse:-1"]), (("--plot", "picture"), ["picture"]),
+    (("--weights", "a.png"), ["a.png", "both"]),
+    (("--weights", "data"), ["data", "folder"]),
     (("--lr", 1e30, "--optimizer", "sgd"), ["smaller lr"]),
     (("--weights", "none/w.npz"), ["none/w.npz"]),
     (("--plot", "none/p.png"), ["none/p.png"]),
@@ -1759,8 +1764,10 @@ def test_the_film_of_the_spiral(tmp_path, monkeypatch, capsys):
     (("step", "--hidden", 3), 2, "--hidden"),
     (("vanishing", "--epochs", 3), 2, "--epochs"),
     (("--output", "tanh", "--loss", "cross_entropy"), 1, "softmax"),
-    (("--schedule", "cosine"), 1, "cosine"), (("--plot", "none/x.png"), 1, "none/x.png"),
-    (("spiral", "--dropout", 1), 1, "dropout"),
+    (("--schedule", "cosine"), 1, "cosine"), (("--plot", "x"), 1, "picture"),
+    (("--plot", "none/x.png"), 1, "none/x.png"),
+    (("spiral", "--dropout", 1), 2, "dropout"), (("step", "--plot", "x"), 2, "--plot"),
+    (("spiral", "--gif", "none/x.gif"), 1, "none/x.gif"),
     (("--lr", "1e300", "--optimizer", "sgd"), 1, "smaller lr")])
 def test_bad_options_of_the_experiments(arguments, code, fragment, tmp_path, monkeypatch,
                                         capsys):
@@ -1845,9 +1852,115 @@ def test_pictures_of_test_digits_are_read(mnist_run):
     assert (predicted == labels[chosen]).sum() >= 57
 
 
+# ---- README.md -------------------------------------------------------------------------
+
+README = (HERE / "README.md").read_text(encoding="utf-8")
+# Each block of Python, with the block of output that may follow it.
+BLOCKS = re.findall(r"```python\n(.*?)```\n(?:```\n(.*?)```)?", README, re.DOTALL)
+JAX_BLOCK, = (code for code, _ in BLOCKS if "import jax" in code)
+TOUR = ['"""nn.py', "# ---- Activations", "# ---- Losses", "# ---- Parameters",
+        "# ---- Forward", "def compute_loss", "# ---- Backward", "# ---- Optimizers",
+        "# ---- Labels", "# ---- Training"]
+
+
+def test_the_reading_tour_names_the_right_lines():
+    lines = (HERE / "nn.py").read_text().splitlines()
+    found = [next(i for i, line in enumerate(lines, 1) if line.startswith(start))
+             for start in TOUR]
+    assert re.findall(r"\| \[(\d+)\]\(nn\.py#L(\d+)\) \|", README) == [
+        (str(line), str(line)) for line in found]
+
+
+def run_block(code, folder, **environment):
+    """Run Python code as a user would who has nn.py in reach; return what it prints."""
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, text=True,
+                          capture_output=True, env={**os.environ, "PYTHONPATH": str(HERE),
+                                                    **environment})
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("number", range(len(BLOCKS)))
+def test_every_python_block_of_the_readme_prints_what_it_says(number, tmp_path):
+    code, output = BLOCKS[number]
+    if "import jax" in code:
+        pytest.importorskip("jax")
+    assert run_block(code, tmp_path) == output
+
+
+@pytest.mark.parametrize("dtype, tolerance", [("float32", 1e-5), ("float64", 1e-10)])
+def test_the_jax_recipe_gives_the_parameters_of_numpy(dtype, tolerance, tmp_path):
+    pytest.importorskip("jax")
+    compare = f"""
+nn.np = np
+expected, state = nn.init_params((784, 128, 10), activations, dtype=dtype), {{}}
+X, Y = np.asarray(X), np.asarray(Y)
+for _ in range(10):
+    _, cache = nn.forward(expected, X, activations)
+    grads = nn.backward(expected, cache, Y, activations)
+    expected, state = nn.update(expected, grads, state, 0.001, "adam")
+for key in expected:
+    assert params[key].dtype == expected[key].dtype == dtype
+    assert len(params[key].sharding.device_set) == 4
+    assert abs(np.asarray(params[key]) - expected[key]).max() < {tolerance}, key
+"""
+    run_block(JAX_BLOCK.replace("np.float32", f"np.{dtype}") + compare, tmp_path,
+              JAX_ENABLE_X64=str(dtype == "float64"))
+
+
+COMMANDS = sorted(set(re.findall(r"`python (train_\w+\.py[^`]*)`", README)))
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_of_the_readme_runs(command, folder):
+    """Those that train on MNIST run for one epoch on few digits."""
+    (folder / ".github").mkdir()
+    (folder / "train.csv").write_text(csv_text())
+    if "--predict" in command:
+        assert run_mnist("--data", "data", *QUICK) == 0
+        picture = Image.open(HERE / ".github" / "mnist.png")
+        picture.crop((720, 75, 800, 155)).save("digit.png")
+    script, *arguments = command.split()
+    if script == "train_mnist.py" and "--predict" not in arguments:
+        arguments += ["--epochs", "1"]
+        arguments += ["--data", "data"] if "--data" not in arguments else []
+    done = subprocess.run([sys.executable, HERE / script, *arguments], text=True,
+                          capture_output=True)
+    assert done.returncode == 0 and done.stderr == "", done.stderr
+
+
+def test_the_pictures_of_the_readme_are_there_and_small():
+    pictures = re.findall(r"!\[.+?\]\((.*?)\)", README)
+    assert len(pictures) >= 3
+    for picture in pictures:
+        assert picture.startswith(".github/")
+        assert (HERE / picture).stat().st_size < 1_500_000
+
+
+def test_the_benchmark_runs(monkeypatch, capsys):
+    monkeypatch.setattr(sys.modules[__name__], "BENCHMARK_LAYERS", (10,))
+    benchmark(rounds=1)
+    out = capsys.readouterr().out
+    assert all(f"H=10   {rule}" in out for rule in BENCHMARK_RULES)
+
+
+def test_the_file_keeps_its_promise_to_the_reader():
+    text = (HERE / "nn.py").read_text()
+    assert text.isascii() and text.count("\n") <= 350
+    for name in ("nn.py", "train_mnist.py", "train_xor.py", "test_nn.py"):
+        source = (HERE / name).read_text()
+        assert max(map(len, source.splitlines())) <= 90, name
+        assert "SPDX-License-Identifier: MIT" in source
+        nodes = list(ast.walk(ast.parse(source)))
+        assert not any(isinstance(node, ast.ClassDef) for node in nodes)
+    imported = re.findall(r"^(?:import|from) (\w+)", text, re.MULTILINE)
+    assert imported == ["os", "numpy"]
+
+
 # ---- Benchmark: python test_nn.py --benchmark ------------------------------------------
 
-BENCHMARK_LAYERS, BENCHMARK_RULES = (10, 128, 256, 512, 800), ("sgd", "momentum", "adam")
+BENCHMARK_LAYERS = (10, 128, 256, 512, 800)
+BENCHMARK_RULES = ("sgd", "momentum", "adam")
 BATCH = 128
 
 

@@ -26,6 +26,7 @@ import zlib
 
 import matplotlib
 import numpy as np
+from matplotlib.backend_bases import FigureCanvasBase
 from PIL import Image, ImageDraw, ImageFilter, ImageFont, ImageOps
 
 import nn
@@ -80,7 +81,7 @@ def download():
                 raise OSError("; ".join(reasons))
             try:
                 data = fetch(mirrors[0] + name, *FILES[name])
-            except (OSError, http.client.HTTPException) as error:
+            except (OSError, http.client.HTTPException) as error:  # do not ask it again
                 reasons.append(f"{mirrors.pop(0)}: {str(error) or type(error).__name__}")
                 print("  failed:", reasons[-1])
         path = os.path.join(folder, name)
@@ -123,7 +124,8 @@ def read_idx(path):
             data = gzip.decompress(data)
         except (OSError, EOFError, zlib.error) as error:
             raise ValueError(f"{path}: damaged gzip file: {error}") from error
-    if data[:3] != b"\0\0\x08" or len(data) < 4 + 4 * data[3]:
+    # Two zeros, 8 for bytes, the number of dimensions; these, 4 bytes each; the data.
+    if data[:3] != b"\0\0\x08" or not 0 < data[3] < 4 or len(data) < 4 + 4 * data[3]:
         raise ValueError(f"{path}: not an idx file of bytes, it begins with {data[:8]!r}")
     start = 4 + 4 * data[3]
     shape = np.frombuffer(data, ">u4", data[3], 4).tolist()
@@ -135,7 +137,7 @@ def read_idx(path):
 def read_pair(folder, images_name, labels_name):
     """Return (X, labels) from the folder's files of these names, X (n, 784) as bytes."""
     def find(name):
-        names = name, name.replace("-idx", ".idx")
+        names = name, name.replace("-idx", ".idx")  # as some copies are called
         for candidate in (*names, *(name.removesuffix(".gz") for name in names)):
             if os.path.exists(os.path.join(folder, candidate)):
                 return os.path.join(folder, candidate)
@@ -154,7 +156,7 @@ def read_csv(path):
     """Return (X, labels) from lines label,pixel0,...,pixel783, maybe after a header."""
     try:
         with open(path, encoding="utf-8-sig") as file, warnings.catch_warnings():
-            header = not file.readline(10_000).split(",")[0].strip().isdigit()
+            header = not file.readline(9_999).split(",")[0].strip().lstrip("-").isdigit()
             file.seek(0)
             warnings.simplefilter("ignore")  # that there are no rows is an error below
             warnings.simplefilter("error", DeprecationWarning)  # before NumPy 2: overflow
@@ -191,9 +193,9 @@ def augment(X, rng, strength=1.0):
     In the spirit of Simard et al. 2003 and Ciresan et al. 2010: every pixel is looked up
     somewhere near in the original, between its pixels, and outside it there are zeros.
     """
-    n, size = len(X), (len(X), 1, 1)
+    n, each = len(X), (len(X), 1, 1)
     angle, slant, scale, shift_y, shift_x = (
-        strength * rng.uniform(-most, most, size) for most in (0.19, 0.17, 0.1, 1.4, 1.4))
+        strength * rng.uniform(-most, most, each) for most in (0.19, 0.17, 0.1, 1.4, 1.4))
     bend = strength * rng.normal(0, 0.7, (2, n, 4, 4))
     bend_y, bend_x = (ENLARGE @ bend @ ENLARGE.T).astype(np.float32)
     cos, sin = (1 + scale) * np.cos(angle), (1 + scale) * np.sin(angle)
@@ -201,10 +203,10 @@ def augment(X, rng, strength=1.0):
     # The middle of the original is at 14.5, once it has a margin of a pixel.
     from_y = (cos * y + sin * x + shift_y + 14.5).astype(np.float32) + bend_y
     from_x = (cos * x + (slant - sin) * y + shift_x + 14.5).astype(np.float32) + bend_x
-    below, row = np.modf(np.clip(from_y, 0, 29))
+    below, row = np.modf(np.clip(from_y, 0, 29))  # the fraction and the whole number
     right, column = np.modf(np.clip(from_x, 0, 29))
     pixels = np.pad(X.reshape(n, 28, 28), ((0, 0), (1, 2), (1, 2))).ravel()
-    at = 31 * 31 * np.arange(n).reshape(size) + (31 * row + column).astype(int)
+    at = 31 * 31 * np.arange(n).reshape(each) + (31 * row + column).astype(int)
     upper = (1 - right) * pixels[at] + right * pixels[at + 1]
     lower = (1 - right) * pixels[at + 31] + right * pixels[at + 32]
     return ((1 - below) * upper + below * lower).reshape(n, 784)
@@ -216,12 +218,16 @@ def prepare(image):
     """Return a Pillow image as a digit of MNIST, (784,) from 0 to 1; ValueError if blank.
 
     That is light ink on dark, 20 pixels high or wide, the centre of mass in the middle.
+    The image should show one digit on plain paper and nothing else.
     """
-    image = ImageOps.exif_transpose(image).convert("RGBA")
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I"):  # 16 bits, which Pillow would clip
+        image = Image.fromarray((np.asarray(image) // 257).clip(0, 255).astype(np.uint8))
+    image = image.convert("RGBA")
     white = Image.new("RGBA", image.size, "white")
     image = Image.alpha_composite(white, image).convert("L")
     image.thumbnail((800, 800))
-    image = image.filter(ImageFilter.GaussianBlur(max(image.size) / 200))
+    image = image.filter(ImageFilter.GaussianBlur(max(image.size) / 400))
     grey = np.asarray(image, np.float32)
     # The border shows the paper. Ink is what differs most from it, darker or lighter.
     paper = np.median(np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]]))
@@ -250,6 +256,7 @@ FACES = ["DejaVuSans", "DejaVuSans-Bold", "DejaVuSans-Oblique", "DejaVuSansMono"
          "STIXGeneralBolIta", "cmr10", "cmtt10", "cmti10"]
 VALIDATION_FACES = ["DejaVuSans-BoldOblique", "cmb10", "DejaVuSerif-BoldItalic"]
 TEST_FACES = ["DejaVuSansMono-Oblique", "STIXGeneralItalic", "cmss10"]
+SYNTHETIC = "synthetic digits, not MNIST"
 
 
 def draw_digits(faces, n, rng):
@@ -263,12 +270,13 @@ def draw_digits(faces, n, rng):
             ImageDraw.Draw(image).text((60, 60), str(digit), 0, font, anchor="mm")
             X.append(prepare(image))
     chosen = rng.integers(len(X), size=n)
-    return augment(np.array(X)[chosen], rng, 1.5), chosen % 10
+    return augment(np.array(X)[chosen], rng, 1.5), chosen % 10  # ten to a face, in order
 
 
 def load(path):
     """Return (name, training, validation, test), three (X, labels) with X in 0..1."""
     rng = np.random.default_rng(0)  # the same split, whatever the seed of the training
+    name = path or "MNIST"
     if path is None:
         try:
             path = download()
@@ -280,7 +288,7 @@ def load(path):
             path = "synthetic"
     if path == "synthetic":
         sets = (FACES, 30_000), (VALIDATION_FACES, 3_000), (TEST_FACES, 3_000)
-        return "synthetic digits, not MNIST", *(draw_digits(*part, rng) for part in sets)
+        return SYNTHETIC, *(draw_digits(*part, rng) for part in sets)
     if os.path.isdir(path):
         X, labels = read_pair(path, *list(FILES)[:2])
         test = read_pair(path, *list(FILES)[2:])
@@ -293,45 +301,58 @@ def load(path):
         test = X[held_out], labels[held_out]
     validation, training = order[:n_validation], order[n_validation:]
     parts = (X[training], labels[training]), (X[validation], labels[validation]), test
-    return path, *((X / np.float32(255), labels) for X, labels in parts)
+    return name, *((X / np.float32(255), labels) for X, labels in parts)
 
 
 # ---- Training --------------------------------------------------------------------------
 
 def schedule(text, epochs):
     """Return the schedule that text names, such as "linear" or "step:5:0.1"."""
-    makers = {"constant": lambda: None,
+    name, *numbers = text.split(":")
+    makers = {"constant": lambda: lambda epoch: 1.0,
               "linear": lambda: lambda epoch: 1 - epoch / epochs,
               "step": nn.step_decay,
               "exponential": nn.exponential_decay,
               "inverse": lambda rate: lambda epoch: 1 / (1 + rate * epoch)}
-    name, *numbers = text.split(":")
     try:
-        return makers[name](*(float(number) for number in numbers))
-    except (KeyError, TypeError, ValueError):
+        numbers = [amount(number) for number in numbers]
+        if 0 in numbers:
+            raise ValueError
+        return makers[name](*numbers)
+    except (KeyError, TypeError, ValueError, argparse.ArgumentTypeError):
         raise ValueError(f"--schedule {text}: expected constant, linear, step:N[:GAMMA], "
-                         "exponential:GAMMA or inverse:RATE") from None
+                         "exponential:GAMMA or inverse:RATE, above 0") from None
 
 
 def check_writable(path):
-    """Raise OSError now rather than after the training if path cannot be written."""
-    existed = os.path.exists(path)
-    open(path, "ab").close()
-    if not existed:
-        os.remove(path)
+    """Raise OSError now, and not after the training, if path cannot be written."""
+    try:
+        if os.path.isdir(path):
+            raise IsADirectoryError(0, "it is a folder")
+        tempfile.TemporaryFile(dir=os.path.dirname(path) or ".").close()
+    except OSError as error:
+        raise OSError(error.errno, f"cannot write: {error.strerror}", path) from None
+
+
+def check_picture(path):
+    """Raise OSError or ValueError now if the picture cannot be written."""
+    check_writable(path)
+    known = FigureCanvasBase.get_supported_filetypes()
+    if os.path.splitext(path)[1][1:].lower() not in known:
+        raise ValueError(f"{path}: not a picture, its name should end with one of "
+                         + ", ".join(sorted(known)))
 
 
 def train(options):
     """Train, test, save and draw as the options say; return 0."""
     rate = schedule(options.schedule, options.epochs)
     name, (X, labels), validation, (X_test, labels_test) = load(options.data)
-    synthetic = name.startswith("synthetic")
-    weights = options.weights or ("synthetic.npz" if synthetic else "mnist.npz")
+    weights = options.weights or ("synthetic.npz" if name == SYNTHETIC else "mnist.npz")
     plot = options.plot or os.path.splitext(weights)[0] + ".png"
-    for path in (weights, plot):
-        check_writable(path)
-    if not 0 <= options.smooth < 1:
-        raise ValueError(f"--smooth {options.smooth}: expected 0 or more and below 1")
+    check_writable(weights)
+    check_picture(plot)
+    if os.path.abspath(weights) == os.path.abspath(plot):
+        raise ValueError(f"{plot}: cannot be both the weights and the picture")
     Y = (1 - options.smooth) * nn.one_hot(labels, 10) + np.float32(options.smooth / 10)
     sizes = (784, *options.hidden, 10)
     activations = (options.activation,) * len(options.hidden) + ("softmax",)
@@ -374,7 +395,7 @@ def train(options):
     wrong = int((output.argmax(axis=1) != labels_test).sum())
     result = (f"test accuracy {1 - wrong / len(X_test):.2%} "
               f"({wrong:,} of {len(X_test):,} wrong)")
-    result += f" on {name}" if synthetic else ""
+    result += f" on {name}" if name == SYNTHETIC else ""
     print(result, flush=True)
     title = f"{'-'.join(map(str, sizes))}, {result}"
     draw(plot, title, history, params, X_test, labels_test, output, options.show)
@@ -417,7 +438,8 @@ def draw(path, title, history, params, X, labels, output, show):
     curves.suptitle("Learning: does validation keep up with training?")
     epochs = range(1, len(history["loss"]) + 1)
     for ax, key in zip(curves.subplots(1, 2), ("loss", "accuracy")):
-        ax.plot(epochs, history[key], "o-", color=BLUE, markersize=3, label="training")
+        ax.plot(epochs, history[key], "o-", color=BLUE, markersize=3,
+                label="training, while learning")
         ax.plot(epochs, history["val_" + key], "s--", color=ORANGE, markersize=3,
                 label="validation")
         ax.set(xlabel="epoch", title=key)
@@ -451,17 +473,20 @@ def draw(path, title, history, params, X, labels, output, show):
 
     W = params["W1"].T
     strongest = np.argsort(-np.linalg.norm(W, axis=1))[:40]
-    weights.suptitle("First layer, 40 strongest neurons: red wants ink, blue wants none")
+    weights.suptitle(f"First layer, {len(strongest)} strongest neurons: red wants ink, "
+                     "blue wants none")
     limit = np.percentile(abs(W[strongest]), 99.5)
     tiles(weights, W[strongest], cmap="RdBu_r", vmin=-limit, vmax=limit)
     save(plt, figure, path, show)
 
 
-def save(plt, figure, path, show):
+def save(plt, figure, path, show=False):
     """Write the figure as a picture, and show it if asked to."""
     figure.savefig(path, dpi=100)
     if show:
         plt.show()
+        if plt.get_backend().lower() == "agg":
+            print("there is no display to show it on")
     plt.close(figure)
 
 
@@ -476,7 +501,7 @@ def predict(options):
     params, activations = nn.load_params(weights)
     if len(params["W1"]) != 784 or len(params[f"b{len(activations)}"]) != 10:
         raise ValueError(f"{weights}: not a network from 784 pixels to 10 digits")
-    check_writable(plot)
+    check_picture(plot)
     names, X = [], []
     for path in options.predict:
         try:
@@ -503,7 +528,8 @@ def draw_predictions(path, names, X, output, show):
     for (left, right), name, image, probabilities in zip(axes, names, X, output):
         left.imshow(image.reshape(28, 28), cmap="gray", vmin=0, vmax=1)
         left.set_axis_off()
-        left.set_title(os.path.basename(name)[-30:], fontsize=9)
+        plain = os.path.basename(name)[-30:].encode("ascii", "replace").decode()
+        left.set_title(plain, fontsize=9, parse_math=False)
         bars = right.bar(range(10), probabilities, color=BLUE)
         bars[int(probabilities.argmax())].set_color(ORANGE)
         right.set(xticks=range(10), ylim=(0, 1), ylabel="probability")
@@ -521,14 +547,25 @@ def complain(error, path=None):
         text = error.strerror
     else:
         text = " ".join(str(error).split()) or type(error).__name__
-    print("train_mnist.py: " + (f"{path}: {text}" if path else text), file=sys.stderr)
+    script = os.path.basename(sys.argv[0]) or "train_mnist.py"
+    print(f"{script}: " + (f"{path}: {text}" if path else text), file=sys.stderr)
 
 
-def positive(text):
-    """Return text as a whole number above 0, for argparse."""
-    if int(text) < 1:
-        raise ValueError
-    return int(text)
+def number(text, convert, low, high, what):
+    """Return text as a number from low to below high, or tell what was expected."""
+    try:
+        value = convert(text)
+    except ValueError:
+        value = math.nan
+    if not low <= value < high:
+        raise argparse.ArgumentTypeError(f"{text!r} is not {what}")
+    return value
+
+
+positive = functools.partial(number, convert=int, low=1, high=10**6, what="1, 2, 3, ...")
+natural = functools.partial(number, convert=int, low=0, high=2**63, what="0, 1, 2, ...")
+amount = functools.partial(number, convert=float, low=0, high=math.inf, what="0 or more")
+share = functools.partial(number, convert=float, low=0, high=1, what="from 0 to below 1")
 
 
 def parse(arguments):
@@ -541,11 +578,11 @@ def parse(arguments):
     data("--data", metavar="PATH", help="a folder with the four MNIST files, a CSV with "
          "label,pixel0,...,pixel783, or the word synthetic for digits drawn from fonts; "
          "default: data/ beside this script, which is filled by download")
-    data("--augment", metavar="STRENGTH", nargs="?", type=float, const=1.0, default=0.0,
+    data("--augment", metavar="STRENGTH", nargs="?", type=amount, const=1.0, default=0.0,
          help="shift, turn and bend the digits anew every epoch, STRENGTH 1 if not given")
     network = parser.add_argument_group("network").add_argument
-    network("--hidden", metavar="N", nargs="*", type=positive, default=[512],
-            help="sizes of the hidden layers, default 512")
+    network("--hidden", metavar="N", nargs="*", type=positive, default=[512, 256],
+            help="sizes of the hidden layers, none for no such layer, default 512 256")
     network("--activation", choices=list(nn.ACTIVATIONS), default="relu",
             help="of the hidden layers, default %(default)s")
     training = parser.add_argument_group("training").add_argument
@@ -555,24 +592,27 @@ def parse(arguments):
              help="default %(default)s")
     training("--optimizer", choices=list(nn.OPTIMIZERS), default="adam",
              help="default %(default)s")
-    training("--lr", type=float, default=0.004, help="learning rate, default %(default)s")
+    training("--lr", type=amount, default=0.003,
+             help="learning rate, default %(default)s")
     training("--schedule", default="linear", help="of the learning rate: constant; linear"
              " to 0 at the end; step:N[:GAMMA], times GAMMA or 0.1 every N epochs; "
              "exponential:GAMMA, times GAMMA every epoch; inverse:RATE, divided by "
              "1 + RATE * epoch; default %(default)s")
-    training("--l1", type=float, default=0.0, help="penalty on |W|, default %(default)s")
-    training("--l2", type=float, default=0.0, help="penalty on W^2, default %(default)s")
-    training("--dropout", type=float, default=0.3,
+    training("--l1", type=amount, default=0.0, help="penalty on |W|, default %(default)s")
+    training("--l2", type=amount, default=0.0, help="penalty on W^2, default %(default)s")
+    training("--dropout", type=share, default=0.3,
              help="share of the hidden activations to drop, default %(default)s")
-    training("--smooth", type=float, default=0.0, help="share of each target to spread "
+    training("--smooth", type=share, default=0.0, help="share of each target to spread "
              "over all digits, against overconfidence, default %(default)s")
-    training("--seed", type=int, default=0, help="default %(default)s")
+    training("--seed", metavar="N", type=natural, default=0, help="default %(default)s")
     output = parser.add_argument_group("output").add_argument
-    output("--weights", metavar="FILE", help="default mnist.npz")
-    output("--plot", metavar="FILE", help="the picture, default mnist.png")
+    output("--weights", metavar="FILE", help="to write, or with --predict to read; "
+           "default mnist.npz, or synthetic.npz for synthetic digits")
+    output("--plot", metavar="FILE", help="the picture to write, by default named as the "
+           "weights, or predictions.png with --predict")
     output("--show", action="store_true", help="show the picture in a window as well")
-    output("--predict", metavar="IMAGE", nargs="+", help="do not train: read the digits "
-           "on these pictures with the weights, and write predictions.png")
+    output("--predict", metavar="IMAGE", nargs="+", help="do not train: read the digit "
+           "on each of these pictures, one on plain paper, with the weights")
     return parser.parse_args(arguments)
 
 
@@ -581,13 +621,14 @@ def main(arguments=None):
     options = parse(arguments)
     try:
         return predict(options) if options.predict else train(options)
-    except (OSError, ValueError, FloatingPointError) as error:
+    except (OSError, ValueError, FloatingPointError, MemoryError) as error:
         complain(error)
         return 1
     except KeyboardInterrupt:
-        complain("interrupted, nothing kept")
+        complain("interrupted")
         return 130
 
 
 if __name__ == "__main__":
+    sys.stdout.reconfigure(errors="backslashreplace")  # for names that a console lacks
     sys.exit(main())

@@ -13,17 +13,18 @@
     python train_xor.py vanishing   why deep networks of sigmoids hardly learn
 """
 import argparse
-import functools
 import inspect
 import sys
 
 import numpy as np
+from matplotlib.animation import PillowWriter
+from matplotlib.colors import ListedColormap
 
 import nn
-from train_mnist import check_writable, complain, positive, pyplot, save, schedule
+from train_mnist import (BLUE, ORANGE, amount, check_picture, check_writable, complain,
+                         natural, positive, pyplot, save, schedule, share)
 
 # Colours that a colour-blind person can tell apart (Okabe & Ito 2008).
-BLUE, ORANGE = "#0072B2", "#D55E00"
 COLORS = [BLUE, ORANGE, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"]
 
 
@@ -40,7 +41,7 @@ def xor(hidden=(8,), activation="tanh", output="sigmoid", loss=None, optimizer="
     loss = loss or LOSS_FOR.get(output, "mse")
     activations = (activation,) * len(hidden) + (output,)
     sizes = (2, *hidden, 2 if output == "softmax" else 1)
-    Y = XOR_Y if loss == "cross_entropy" else nn.one_hot(XOR_Y, 2)[:, -sizes[-1]:]
+    Y = XOR_Y if sizes[-1] == 1 else nn.one_hot(XOR_Y, 2)
     params, history = nn.gradient_descent(
         nn.init_params(sizes, activations, seed), XOR_X, Y, activations, loss,
         epochs=epochs, batch_size=batch_size, lr=lr, optimizer=optimizer,
@@ -82,7 +83,7 @@ def show_xor(found, plot):
     right.set(xlabel="epoch", ylabel=found["loss"].replace("_", " "), title="Loss",
               ylim=(0, None))
     right.grid(alpha=0.3)
-    save(plt, figure, plot, False)
+    save(plt, figure, plot)
     return 0 if found["solved"] else 1
 
 
@@ -161,7 +162,8 @@ def show_step(lines, plot):
             head = f"{name:>5} = {formula}" if i == 0 else ""
             print(f"{head:52}" + " ".join(f"{number + 0.0:9.5f}" for number in row))
     before, after = (value for name, _, value in lines if name == "loss")
-    print(f"\nThe loss fell from {before:.5f} to {after:.5f}.")
+    fell = "fell" if after < before else "did NOT fall"
+    print(f"\nThe loss {fell}: {before:.5f} before, {after:.5f} after.")
     return 0 if after < before else 1
 
 
@@ -199,10 +201,8 @@ def spiral(hidden=(64, 64), activation="relu", optimizer="adam", lr=0.01, schedu
 
 def regions(ax, params, activations, X, labels):
     """Draw what the network says everywhere, and the points with their true colours."""
-    plt = pyplot()
     n_classes = len(params[f"b{len(activations)}"])
-    colors = plt.matplotlib.colors.ListedColormap(
-        [COLORS[k % len(COLORS)] for k in range(n_classes)])
+    colors = ListedColormap([COLORS[k % len(COLORS)] for k in range(n_classes)])
     style = {"cmap": colors, "vmin": -0.5, "vmax": n_classes - 0.5}
     edge = abs(X).max() + 0.1
     xs, output = grid(params, activations, -edge, edge)
@@ -212,10 +212,10 @@ def regions(ax, params, activations, X, labels):
     ax.set(xlabel="x1", ylabel="x2", xticks=(-1, 0, 1), yticks=(-1, 0, 1))
 
 
-def show_spiral(found, plot, gif=None):
-    """Print the accuracies, draw regions and loss, and film the learning for a gif."""
+def show_spiral(found, plot):
+    """Print the accuracies, draw regions and loss; return 0."""
     training, held_out = found["training"], found["held_out"]
-    if training - held_out > 0.03:
+    if training > 0.9 and training - held_out > 0.03:
         verdict = "it over-fits; try --l2 0.003, --dropout 0.2 or more --points"
     elif held_out > 0.97:
         verdict = "it has learned the shape"
@@ -230,17 +230,13 @@ def show_spiral(found, plot, gif=None):
     right.plot(range(1, len(losses) + 1), losses, color=BLUE)
     right.set(xlabel="epoch", ylabel="cross entropy", yscale="log", title="Training loss")
     right.grid(alpha=0.3)
-    save(plt, figure, plot, False)
-    if gif:
-        write_film(found, gif)
-        print(f"wrote {gif}")
+    save(plt, figure, plot)
     return 0
 
 
 def write_film(found, gif):
     """Write the regions as they change from epoch to epoch, more slowly at first."""
     plt = pyplot()
-    from matplotlib.animation import PillowWriter
     figure, ax = plt.subplots(figsize=(4, 4), layout="constrained")
     film, accuracies = found["film"], found["history"]["accuracy"]
     epochs = np.unique(np.geomspace(1, len(film), 40).astype(int)).tolist()
@@ -265,12 +261,15 @@ def search(hidden=(32, 32), passes=600, seed=0):
     rng = np.random.default_rng(seed)
     start = nn.init_params((2, *hidden, 3), activations, rng)
 
+    def loss_of(params):
+        _, cache = nn.forward(params, X, activations)
+        return nn.compute_loss(params, cache, Y)
+
     def best(propose):
-        params, lowest = start, np.inf
-        for _ in range(passes):
-            candidate = start if lowest == np.inf else propose(params)
-            _, cache = nn.forward(candidate, X, activations)
-            loss = nn.compute_loss(candidate, cache, Y)
+        params, lowest = start, loss_of(start)
+        for _ in range(passes - 1):
+            candidate = propose(params)
+            loss = loss_of(candidate)
             if loss < lowest:
                 params, lowest = candidate, loss
         return params
@@ -303,7 +302,7 @@ def show_search(found, plot):
                     f"{found['passes']:,} forward passes")
     print(f"A gradient says of all {n_numbers:,} numbers at once which way to move them; "
           "a guess or a nudge tries one way of countless many.")
-    save(plt, figure, plot, False)
+    save(plt, figure, plot)
     return 0
 
 
@@ -348,7 +347,7 @@ def show_optimizers(found, plot):
                  f"that ends lowest of {rates}")
     ax.grid(alpha=0.3)
     ax.legend()
-    save(plt, figure, plot, False)
+    save(plt, figure, plot)
     lowest = min(found, key=lambda name: found[name][1][-1])
     print(f"lowest loss here: {lowest}; on another problem the order may be another")
     return 0
@@ -374,7 +373,7 @@ def show_vanishing(found, plot):
     plt = pyplot()
     figure, ax = plt.subplots(figsize=(8, 5), layout="constrained")
     for color, marker, (name, norms) in zip(COLORS, "osd", found.items()):
-        ratio = norms[-1] / norms[0]
+        ratio = norms[-1] / norms[0] if norms[0] else np.inf
         print(f"{name:8} gradient of the last hidden layer / of the first: {ratio:,.1f}")
         ax.plot(range(1, len(norms) + 1), norms, marker=marker, color=color,
                 label=f"{name}: last / first = {ratio:,.1f}")
@@ -383,7 +382,7 @@ def show_vanishing(found, plot):
            title="Before training: how much of the gradient reaches each layer")
     ax.grid(alpha=0.3)
     ax.legend()
-    save(plt, figure, plot, False)
+    save(plt, figure, plot)
     print("A sigmoid's slope is at most 1/4, and every layer multiplies by it: the first "
           "layers hardly learn.")
     return 0
@@ -406,11 +405,14 @@ def options_of(name):
 
 def parse(arguments):
     """Return (parser, the options that were given)."""
-    taken = "; ".join(f"{name}: {', '.join(options_of(name))}" for name in EXPERIMENTS)
+    taken = ""
+    for name in EXPERIMENTS:
+        pairs = [f"{option}={default}" for option, default in options_of(name).items()]
+        taken += f"\n  {name:11} " + " ".join(pairs).replace("_", "-")
     parser = argparse.ArgumentParser(
-        argument_default=argparse.SUPPRESS,
-        epilog="Which takes what: " + taken.replace("_", "-"),
-        description="Small experiments with nn.py, each with a verdict and a picture.")
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        argument_default=argparse.SUPPRESS, description=__doc__,
+        epilog=f"Which experiment takes which options, with their defaults:{taken}")
     add = parser.add_argument
     add("experiment", nargs="?", choices=list(EXPERIMENTS), default="xor")
     add("--hidden", metavar="N", nargs="*", type=positive, help="hidden layers' sizes")
@@ -418,22 +420,23 @@ def parse(arguments):
     add("--output", choices=list(nn.ACTIVATIONS), help="activation of the output")
     add("--loss", choices=list(nn.LOSSES), help="by default the one that fits the output")
     add("--optimizer", choices=list(nn.OPTIMIZERS))
-    add("--lr", type=float, help="learning rate")
+    add("--lr", type=amount, help="learning rate")
     add("--schedule", help="of lr: constant, linear, step:N[:GAMMA], exponential:GAMMA, "
         "inverse:RATE")
     add("--batch-size", metavar="N", type=positive)
     add("--epochs", metavar="N", type=positive)
-    add("--seed", type=int)
+    add("--seed", metavar="N", type=natural)
     add("--points", metavar="N", type=positive, help="per class, to train on")
     add("--classes", metavar="N", type=positive, help="arms of the spiral")
-    add("--noise", type=float, help="by which angles vary, in radians")
-    add("--l1", type=float, help="penalty on |W|")
-    add("--l2", type=float, help="penalty on W^2")
-    add("--dropout", type=float, help="share of hidden activations to drop")
-    add("--passes", metavar="N", type=positive, help="work of each search")
-    add("--layers", metavar="N", type=positive, help="hidden layers")
+    add("--noise", type=amount, help="standard deviation of the angles, in radians")
+    add("--l1", type=amount, help="penalty on |W|")
+    add("--l2", type=amount, help="penalty on W^2")
+    add("--dropout", type=share, help="share of hidden activations to drop")
+    add("--passes", metavar="N", type=positive, help="forward passes for each strategy")
+    add("--layers", metavar="N", type=positive, help="number of hidden layers")
     add("--width", metavar="N", type=positive, help="neurons in each of them")
-    add("--gif", metavar="FILE", nargs="?", const="spiral.gif", help="film of the spiral")
+    add("--gif", metavar="FILE", nargs="?", const="spiral.gif",
+        help="film of the spiral, default spiral.gif")
     add("--plot", metavar="FILE", help="the picture, by default named as the experiment")
     return parser, vars(parser.parse_args(arguments))
 
@@ -443,9 +446,8 @@ def main(arguments=None):
     parser, options = parse(arguments)
     name = options.pop("experiment")
     run, show = EXPERIMENTS[name]
-    plot = options.pop("plot", f"{name}.png")
-    if name == "spiral":
-        show = functools.partial(show_spiral, gif=options.pop("gif", None))
+    plot = f"{name}.png" if name == "step" else options.pop("plot", f"{name}.png")
+    gif = options.pop("gif", None) if name == "spiral" else None
     for option in options:
         if option not in options_of(name):
             parser.error(f"{name} takes no --{option.replace('_', '-')}")
@@ -454,14 +456,23 @@ def main(arguments=None):
             epochs = options.get("epochs", options_of(name)["epochs"])
             options["schedule"] = schedule(options["schedule"], epochs)
         if name != "step":
-            check_writable(plot)
-        code = show(run(**options), plot)
-    except (OSError, ValueError, FloatingPointError) as error:
+            check_picture(plot)
+        if gif:
+            check_writable(gif)
+        found = run(**options)
+        code = show(found, plot)
+        if name != "step":
+            print(f"wrote {plot}")
+        if gif:
+            write_film(found, gif)
+            print(f"wrote {gif}")
+        return code
+    except (OSError, ValueError, FloatingPointError, MemoryError) as error:
         complain(error)
         return 1
-    if name != "step":
-        print(f"wrote {plot}")
-    return code
+    except KeyboardInterrupt:
+        complain("interrupted")
+        return 130
 
 
 if __name__ == "__main__":
