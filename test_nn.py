@@ -19,6 +19,7 @@ import io
 import os
 import pathlib
 import re
+import shutil
 import socket
 import ssl
 import struct
@@ -1041,6 +1042,56 @@ def test_divergence_in_the_last_step_is_seen():
 def test_nan_from_augment_ends_training():
     with pytest.raises(FloatingPointError, match="epoch 1"):
         fit(augment=lambda X, rng: X * np.nan)
+
+
+# ---- On its own, on data it was not written for ----------------------------------------
+
+def copied_alone(folder):
+    """Return nn.py as a module loaded from a copy in an otherwise empty folder."""
+    shutil.copy(HERE / "nn.py", folder)
+    spec = importlib.util.spec_from_file_location("nn_copy", folder / "nn.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("name", ["breast_cancer", "wine", "digits", "diabetes"])
+def test_a_copy_is_level_with_scikit_learn(name, tmp_path):
+    """Same size, optimizer, batches, epochs; means of five runs on held-out rows."""
+    datasets = pytest.importorskip("sklearn.datasets")
+    from sklearn.neural_network import MLPClassifier, MLPRegressor
+    alone = copied_alone(tmp_path)
+    X, Y = getattr(datasets, f"load_{name}")(return_X_y=True)
+    X = (X - X.mean(axis=0)) / (X.std(axis=0) + 1e-9)
+    regression, epochs = name == "diabetes", 30
+    if regression:
+        Y = (Y - Y.mean()) / Y.std()
+    output, loss, width = {"breast_cancer": ("sigmoid", "binary_cross_entropy", 1),
+                           "diabetes": ("linear", "mse", 1)}.get(
+                               name, ("softmax", "cross_entropy", Y.max() + 1))
+    activations, ours, theirs = ("relu", output), [], []
+    for seed in range(5):
+        order = np.random.default_rng(seed).permutation(len(X))
+        train, test = order[len(X) // 4:], order[:len(X) // 4]
+        params = alone.init_params((X.shape[1], 32, width), activations, seed)
+        params, _ = alone.gradient_descent(
+            params, X[train], Y[train], activations, loss, epochs=epochs, batch_size=32,
+            lr=0.003, optimizer="adam", seed=seed)
+        model = (MLPRegressor if regression else MLPClassifier)(
+            hidden_layer_sizes=32, alpha=0.0, batch_size=32, learning_rate_init=0.003,
+            max_iter=epochs, random_state=seed)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that it has not converged yet
+            model.fit(X[train], Y[train])
+        theirs.append(model.score(X[test], Y[test]))
+        if regression:
+            predicted, _ = alone.forward(params, X[test], activations)
+            errors = ((predicted[:, 0] - Y[test]) ** 2).sum()
+            ours.append(1 - errors / ((Y[test] - Y[test].mean()) ** 2).sum())
+        else:
+            predicted = alone.predict(params, X[test], activations)
+            ours.append(alone.accuracy(Y[test], predicted))
+    assert np.mean(ours) > np.mean(theirs) - 0.02, (ours, theirs)
 
 
 # ---- Files -----------------------------------------------------------------------------
