@@ -2,7 +2,7 @@
 # Copyright (c) 2026 the nn.py authors
 """nn.py: a fully connected neural network in NumPy, to be read from top to bottom.
 
-    n examples, one per row; L layers; layer l turns d(l-1) numbers into dl numbers
+    n examples, one per row; layers 1 to L, of which the first takes d0 numbers, gives d1
     X   (n, d0)             the inputs, also called A0
     W1  (d0, d1), b1 (d1,)  weights and biases of layer 1: what the network learns
     Z1  (n, d1)             A0 @ W1 + b1: weighted sums of the inputs, plus a bias each
@@ -36,11 +36,11 @@ def softmax(Z):
     return E / E.sum(axis=1, keepdims=True)
 
 def softmax_backward(dA, A):
-    """Return dZ: A[j] has the slope A[j] ((1 if j == k else 0) - A[k]) along Z[k]."""
+    """Return dZ[k] = sum over j of dA[j] A[j] ((1 if j == k else 0) - A[k])."""
     return A * (dA - (dA * A).sum(axis=1, keepdims=True))
 
-# name: (f, f_backward), where A = f(Z) and dZ = f_backward(dA, A), that is dA times the
-# slope of f, written in terms of A. To add an activation, add a line.
+# name: (f, f_backward), where A = f(Z) and dZ = f_backward(dA, A): dA times f's slope,
+# written in terms of A (softmax: summed over the row). To add an activation, add a line.
 ACTIVATIONS = {
     # hidden layers: first choice; slope 1 where Z > 0, so gradients fade less with depth
     "relu": (lambda Z: np.maximum(Z, 0), lambda dA, A: dA * (A > 0)),
@@ -60,14 +60,14 @@ def cross_entropy(Z, A, Y):
     return Y * (np.log(np.exp(Z).sum(axis=1, keepdims=True)) - Z)
 
 def binary_cross_entropy(Z, A, Y):
-    """Return -Y log A - (1 - Y) log(1 - A), where -log A = log(exp(0) + exp(-Z))."""
-    return Y * np.logaddexp(0, -Z) + (1 - Y) * np.logaddexp(0, Z)
+    """Return -Y log A - (1 - Y) log(1 - A); A = 1 / (1 + exp(-Z)), 1 - A: same at -Z."""
+    return Y * np.logaddexp(0, -Z) + (1 - Y) * np.logaddexp(0, Z)  # log(1 + exp(...))
 
 # name: (loss, gradient, output). If output is None, any output fits, and gradient is dA.
 # Otherwise only that output fits, and gradient is dZ, as the slopes of loss and output
 # simplify together: Y sums to 1, so a row's loss is log(sum(exp(Z))) - sum(Y * Z), and
-# dZ = exp(Z) / sum(exp(Z)) - Y = A - Y: for A = [0.2, 0.3, 0.5] and true class 1, counted
-# from 0, [0.2, -0.7, 0.5]. Sigmoid: -log A has slope A - 1, -log(1 - A) slope A: A - Y.
+# dZ = exp(Z) / sum(exp(Z)) - Y = A - Y: A [0.2, 0.3, 0.5], Y [0, 1, 0]: [0.2, -0.7, 0.5].
+# Sigmoid: Y (slope of -log A: A - 1) + (1 - Y) (slope of -log(1 - A): A) = A - Y.
 LOSSES = {
     "mse": (lambda Z, A, Y: (A - Y) ** 2, lambda A, Y: 2 * (A - Y), None),
     "cross_entropy": (cross_entropy, lambda A, Y: A - Y, "softmax"),
@@ -123,7 +123,7 @@ def forward(params, X, activations, dropout=0.0, rng=None):
             mask = (rng.random(A.shape, dtype=np.float32) >= dropout).astype(A.dtype)
             mask /= 1 - dropout
             cache[f"mask{l}"] = mask
-            A = A * mask
+            A = A * mask  # the cache keeps A before the mask: f_backward needs f's result
     return A, cache
 
 def _output(params, cache, Y, loss):
@@ -147,8 +147,8 @@ def compute_loss(params, cache, Y, loss="cross_entropy", l1=0.0, l2=0.0):
     return total
 
 # ---- Backward: the chain rule, from the loss back to the inputs ------------------------
-# Z[i, k] = sum over j of A[i, j] * W[j, k], plus b[k], where A is the layer's input. So
-# each entry of W, b and A gets dZ times the factor beside it, added over all its uses:
+# Z[i, k] = sum over j of A[i, j] * W[j, k], plus b[k]; i: example, A: the layer's input.
+# Raise W[j, k] by h: each Z[i, k] grows by A[i, j] h, the loss by dZ[i, k] A[i, j] h. So:
 #     dW[j, k] = sum over i of A[i, j] * dZ[i, k]      dW = A.T @ dZ
 #     db[k]    = sum over i of dZ[i, k]                db = dZ.sum(axis=0)
 #     dA[i, j] = sum over k of dZ[i, k] * W[j, k]      dA = dZ @ W.T
@@ -159,7 +159,7 @@ def backward(params, cache, Y, activations, loss="cross_entropy", l1=0.0, l2=0.0
     _, gradient, output = LOSSES[loss]
     _, A, Y, n = _output(params, cache, Y, loss)
     L = len(activations)
-    dA = gradient(A, Y) / n  # 1/n enters here, once; for the entropies this is dZ already
+    dA = gradient(A, Y) / n  # 1/n enters once, here. If output is set, this is dZ, not dA
     grads = {}
     for l in range(L, 0, -1):
         _, f_backward = ACTIVATIONS[activations[l - 1]]
@@ -202,14 +202,14 @@ def rmsprop(g, slots, t, lr, alpha=0.99, eps=1e-8):
 def adam(g, slots, t, lr, beta1=0.9, beta2=0.999, eps=1e-8):
     """m = beta1 m + (1 - beta1) g, v = beta2 v + (1 - beta2) g^2: averages of g and g^2.
     They start at 0, so at step t the shares of all g sum to only 1 - beta^t: divide, m' =
-    m / (1 - beta1^t), v' = v / (1 - beta2^t). change = -lr m' / (sqrt(v') + eps): near lr
-    while g is steady, at any scale; smaller where it flips (Kingma & Ba 2015)."""
+    m / (1 - beta1^t), v' = v / (1 - beta2^t). change = -lr m' / (sqrt(v') + eps): about
+    lr in size while g is steady, at any scale; less where it flips (Kingma & Ba 2015)."""
     # += on an array just made is as pure as m = m + ..., and saves making another.
     m = beta1 * slots.get("m", 0.0)
     m += (1 - beta1) * g
     v = beta2 * slots.get("v", 0.0)
     v += (1 - beta2) * (g * g)
-    c = (1 - beta2 ** t) ** 0.5  # sqrt(v') = sqrt(v) / c; below, all is multiplied by c
+    c = (1 - beta2 ** t) ** 0.5  # sqrt(v') = sqrt(v) / c: expand change's fraction by c
     change = v ** 0.5
     change += eps * c
     change = m / change
@@ -299,7 +299,7 @@ def _data(params, X, Y, loss, name=""):
     return X, Y
 
 def _scores(params, A, cache, Y, loss):
-    # [loss, accuracy]: a softmax makes one choice per row, any other output is yes or no
+    # [loss, accuracy]: one choice per row, or yes or no per entry (dropped for mse later)
     hits = (A > 0.5) == (Y > 0.5)
     if loss == "cross_entropy":
         hits = A.argmax(axis=1) == Y.argmax(axis=1)
