@@ -1061,7 +1061,7 @@ def test_a_copy_is_level_with_scikit_learn(name, tmp_path):
     datasets = pytest.importorskip("sklearn.datasets")
     from sklearn.neural_network import MLPClassifier, MLPRegressor
     alone = copied_alone(tmp_path)
-    regression, epochs = name == "friedman1", 30
+    regression, epochs = name == "friedman1", 60
     if regression:
         X, Y = datasets.make_friedman1(800, random_state=0)
         Y = (Y - Y.mean()) / Y.std()
@@ -1071,7 +1071,7 @@ def test_a_copy_is_level_with_scikit_learn(name, tmp_path):
     output, loss, width = {"breast_cancer": ("sigmoid", "binary_cross_entropy", 1),
                            "friedman1": ("linear", "mse", 1)}.get(
                                name, ("softmax", "cross_entropy", Y.max() + 1))
-    # tanh, for which both draw the first weights with Glorot's spread; relu has He's here.
+    # tanh, where both begin with the spread of Glorot; for relu nn.py takes that of He.
     activations, ours, theirs = ("tanh", output), [], []
     for seed in range(5):
         order = np.random.default_rng(seed).permutation(len(X))
@@ -1094,7 +1094,7 @@ def test_a_copy_is_level_with_scikit_learn(name, tmp_path):
         else:
             predicted = alone.predict(params, X[test], activations)
             ours.append(alone.accuracy(Y[test], predicted))
-    assert np.mean(ours) > np.mean(theirs) - 0.02, (ours, theirs)
+    assert np.mean(ours) > np.mean(theirs) - 0.03, (ours, theirs)
 
 
 # ---- Files -----------------------------------------------------------------------------
