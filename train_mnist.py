@@ -281,7 +281,8 @@ def load(path):
         try:
             path = download()
         except OSError as error:
-            print(f"\n*** MNIST could not be had: {error}\n"
+            reasons = str(error).replace("; ", "\n***   ")
+            print(f"\n*** MNIST could not be had:\n***   {reasons}\n"
                   f"*** Put its four files, for instance from {MIRRORS[0]},\n"
                   f"*** into {FOLDER}, or name a folder or a CSV with --data.\n"
                   "*** Until then SYNTHETIC digits, drawn from fonts. It is not MNIST!\n")
