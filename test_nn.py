@@ -1160,6 +1160,14 @@ def test_files_with_wrong_arrays_are_refused(what, tmp_path):
     assert str(path) in str(error.value) and "\n" not in str(error.value)
 
 
+def test_pickles_are_not_even_opened(tmp_path):
+    """A pickle in a file of weights could run any code."""
+    path = tmp_path / "net.npz"
+    np.savez(path, **DAMAGED_ARRAYS["a weight is an object"])
+    with pytest.raises(ValueError, match="allow_pickle=False"):
+        nn.load_params(path)
+
+
 def test_damaged_bytes_are_refused_or_harmless(tmp_path):
     path = tmp_path / "net.npz"
     nn.save_params(path, NET, RELU_NET)
