@@ -36,7 +36,7 @@ import warnings
 
 import numpy as np
 import pytest
-from PIL import Image, ImageOps
+from PIL import Image, ImageDraw, ImageOps
 
 import nn
 import train_mnist
@@ -146,7 +146,7 @@ def test_gradients_by_central_differences(hidden, output, loss, l1, l2):
     sizes, activations = (4, 5, 3), (hidden, output)
     params, X, Y = smooth_case(sizes, activations, loss)
     errors = gradient_errors(params, X, Y, activations, loss, l1, l2)
-    assert max(errors.values()) < 1e-6, errors
+    assert all(error < 1e-6 for error in errors.values()), errors
 
 
 @pytest.mark.parametrize("output, loss", OUTPUTS)
@@ -155,7 +155,7 @@ def test_gradients_with_dropout(hidden, output, loss):
     sizes, activations = (4, 6, 5, 3), (hidden, hidden, output)
     params, X, Y = smooth_case(sizes, activations, loss)
     errors = gradient_errors(params, X, Y, activations, loss, l2=0.1, dropout=0.4)
-    assert max(errors.values()) < 1e-6, errors
+    assert all(error < 1e-6 for error in errors.values()), errors
 
 
 @pytest.mark.parametrize("output, loss", OUTPUTS)
@@ -164,14 +164,14 @@ def test_gradients_of_deep_and_of_single_layer_networks(output, loss):
         activations = ("tanh",) * (len(sizes) - 2) + (output,)
         params, X, Y = smooth_case(sizes, activations, loss)
         errors = gradient_errors(params, X, Y, activations, loss)
-        assert max(errors.values()) < 1e-6, errors
+        assert all(error < 1e-6 for error in errors.values()), errors
 
 
 def test_gradient_of_soft_targets():
     params, X, _ = smooth_case((4, 5, 3), ("tanh", "softmax"), "cross_entropy")
     Y = np.random.default_rng(0).dirichlet(np.ones(3), len(X))
     errors = gradient_errors(params, X, Y, ("tanh", "softmax"), "cross_entropy")
-    assert max(errors.values()) < 1e-6, errors
+    assert all(error < 1e-6 for error in errors.values()), errors
 
 
 def test_without_wrt_input_there_is_no_gradient_of_the_input():
@@ -487,7 +487,7 @@ def test_every_output_bias_learns():
     assert grads["b2"].sum() == pytest.approx(0, abs=1e-12)
 
 
-def test_predict_applies_softmax_once():
+def test_softmax_is_applied_once():
     """mlxtend applies it twice: the same labels, but flatter probabilities."""
     params, X, _, cache = small_case()
     E = np.exp(cache["Z2"])
@@ -626,6 +626,20 @@ def test_dropout_is_off_in_prediction_and_validation():
     assert history["val_loss"][-1] == pytest.approx(nn.compute_loss(trained, cache, Y))
 
 
+def test_gradient_descent_drops_anew_in_every_step():
+    params, X, Y, _ = small_case()
+    still = lambda g, slots, t, lr: (0 * g, slots)  # learns nothing
+    _, history = nn.gradient_descent(params, X, Y, RELU_NET, epochs=2, batch_size=None,
+                                     dropout=0.5, optimizer=still)
+    rng, expected = np.random.default_rng(0), []
+    for _ in range(2):
+        rows = rng.permutation(len(X))
+        _, cache = nn.forward(params, X[rows], RELU_NET, 0.5, rng)
+        expected.append(nn.compute_loss(params, cache, Y[rows]))
+    assert history["loss"] == pytest.approx(expected, rel=1e-12)
+    assert expected[0] != expected[1]
+
+
 def test_dropout_keeps_the_expected_sum():
     params = {"W1": np.eye(50), "b1": np.zeros(50),
               "W2": np.ones((50, 1)), "b2": np.zeros(1)}
@@ -654,6 +668,46 @@ def test_bytes_are_converted_before_arithmetic():
     params = {"W1": np.ones((2, 1), "f"), "b1": np.ones(1, "f")}
     output, _ = nn.forward(params, X, ("linear",))
     assert output.dtype == np.float32 and output[:, 0].tolist() == [301, 511]
+
+
+# name: the changes for the gradients 1 and then 3, with lr 0.1, by hand
+BY_HAND = {
+    "sgd": [-0.1, -0.3],
+    "momentum": [-0.1, -0.1 * (0.9 * 1 + 3)],
+    "adagrad": [-0.1, -0.1 * 3 / (1 + 9) ** 0.5],
+    "rmsprop": [-0.1 * 1 / 0.01 ** 0.5, -0.1 * 3 / (0.99 * 0.01 + 0.01 * 9) ** 0.5],
+    "adam": [-0.1, -0.1 * ((0.9 * 0.1 + 0.1 * 3) / 0.19)
+             / ((0.999 * 0.001 + 0.001 * 9) / 0.001999) ** 0.5],
+}
+
+
+@pytest.mark.parametrize("name", nn.OPTIMIZERS)
+def test_two_steps_of_each_optimizer_by_hand(name):
+    params, state = {"W1": np.zeros((1, 1)), "b1": np.zeros(1)}, {}
+    for gradient, change in zip((1.0, 3.0), BY_HAND[name]):
+        before = params["W1"][0, 0]
+        grads = {key: np.full_like(p, gradient) for key, p in params.items()}
+        params, state = nn.update(params, grads, state, 0.1, name)
+        assert params["W1"][0, 0] - before == pytest.approx(change, rel=1e-6)
+        assert params["b1"][0] == params["W1"][0, 0]
+
+
+def test_schedule_and_penalty_reach_every_step():
+    seen = []
+
+    def spy(g, slots, t, lr):
+        seen.append((lr, g.copy()))
+        return 0 * g, slots
+
+    params, X, Y, cache = small_case()
+    nn.gradient_descent(params, X, Y, RELU_NET, epochs=1, batch_size=4, lr=2.0, l1=0.5,
+                        l2=0.25, optimizer=spy, schedule=lambda epoch: 1 - epoch)
+    n = len(params)
+    assert [lr for lr, _ in seen] == [2.0] * n + [1.0] * n
+    W = params["W1"]
+    mean = (seen[0][1] + seen[n][1]) / 2  # of two batches of the same size
+    plain = nn.backward(params, cache, Y, RELU_NET)["W1"]
+    assert np.allclose(mean, plain + 0.5 * np.sign(W) + 0.25 * W)
 
 
 # ---- The contract, line by line --------------------------------------------------------
@@ -838,24 +892,29 @@ def test_on_epoch_is_told_and_can_stop():
 
 def test_augment_is_given_copies_of_the_rows_and_the_generator():
     params, X, Y, _ = small_case()
-    shapes = []
+    shapes, generators, noises = [], [], []
 
     def augment(X_batch, rng):
+        noise = rng.normal(size=X_batch.shape)
         shapes.append(X_batch.shape)
-        return X_batch + rng.normal(size=X_batch.shape)
+        generators.append(rng)
+        noises.append(noise[0, 0])
+        return X_batch + noise
 
     one, _ = nn.gradient_descent(params, X, Y, RELU_NET, augment=augment, batch_size=5)
     other, _ = nn.gradient_descent(params, X, Y, RELU_NET, augment=augment, batch_size=5)
     assert shapes[:2] == [(5, 4), (3, 4)]
     assert_same_bits(one, other)
+    half = len(noises) // 2
+    assert len(set(noises[:half])) == half and noises[:half] == noises[half:]
+    assert all(rng is generators[0] for rng in generators[:half])
 
 
 def test_optimizer_is_a_name_or_any_rule():
     params, _, Y, cache = small_case()
     grads = nn.backward(params, cache, Y, RELU_NET)
-    named, _ = nn.update(params, grads, {}, 0.1, "adam")
-    partial, _ = nn.update(params, grads, {}, 0.1, functools.partial(nn.adam, beta1=0.9))
-    assert_same_bits(named, partial)
+    _, state = nn.update(params, grads, {}, 0.1, functools.partial(nn.adam, beta1=0.8))
+    assert np.allclose(state["W1"]["m"], 0.2 * grads["W1"])
     signed, state = nn.update(params, grads, {}, 0.1, lambda g, slots, t, lr:
                               (-lr * np.sign(g), {"t": t}))
     assert np.allclose(signed["W1"], params["W1"] - 0.1 * np.sign(grads["W1"]))
@@ -1262,12 +1321,27 @@ def test_training_writes_weights_and_a_picture(folder, capsys):
     assert sorted(os.listdir()) == ["data", "mnist.npz", "mnist.png"]
 
 
-def test_every_option_is_taken(folder):
+def test_every_option_is_taken(folder, monkeypatch):
+    real, taken = nn.gradient_descent, {}
+
+    def spy(params, X, Y, activations, **options):
+        taken.update(options, Y=Y, params=params)
+        return real(params, X, Y, activations, **options)
+
+    monkeypatch.setattr(nn, "gradient_descent", spy)
     assert run_mnist("--data", "data", *QUICK, "--activation", "tanh", "--batch-size", 50,
                      "--lr", 0.1, "--optimizer", "sgd", "--l1", 1e-5, "--l2", 1e-4,
                      "--dropout", 0.1, "--smooth", 0.1, "--augment", 0.5, "--seed", 3,
                      "--schedule", "inverse:1",
                      "--weights", "w.npz", "--plot", "p.png") == 0
+    expected = {"epochs": 1, "batch_size": 50, "lr": 0.1, "optimizer": "sgd", "l1": 1e-5,
+                "l2": 1e-4, "dropout": 0.1, "seed": 3}
+    assert {key: taken[key] for key in expected} == expected
+    assert taken["schedule"](1.0) == 0.5
+    assert taken["augment"].keywords == {"strength": 0.5}
+    assert np.allclose(np.unique(taken["Y"]), [0.01, 0.91])
+    first = nn.init_params((784, 8, 10), ("tanh", "softmax"), seed=3)
+    assert_same_bits(taken["params"], first)
     assert nn.load_params("w.npz")[1] == ("tanh", "softmax")
     assert os.path.exists("p.png") and not os.path.exists("mnist.npz")
     assert run_mnist("--data", "data", "--hidden", "--epochs", 1, "--augment") == 0
@@ -1450,7 +1524,7 @@ def serve(answer):
                 return
             with connection:
                 request = connection.recv(65536).split()
-                asked.append(request[1].decode().strip("/"))
+                asked.append(request[1].decode().strip("/") if request else "")
                 try:
                     answer(connection, asked[-1])
                 except OSError:
@@ -1474,7 +1548,8 @@ def cloud(few_digits, tmp_path, monkeypatch):
              for name, content in few_digits.items()}
     monkeypatch.setattr(train_mnist, "FILES", files)
     monkeypatch.setattr(train_mnist, "FOLDER", str(tmp_path / "data"))
-    monkeypatch.setattr(train_mnist, "TIMEOUT", 0.5)
+    monkeypatch.setattr(train_mnist, "TIMEOUT", 1)
+    monkeypatch.setenv("no_proxy", "*")
     monkeypatch.chdir(tmp_path)
     return few_digits
 
@@ -1487,30 +1562,42 @@ def drip(connection, body):
         time.sleep(0.1)
 
 
+# what: (how the server answers, what is said of it)
 MISBEHAVIOUR = {
-    "404": lambda c, body: respond(c, b"not here", "404 Not Found"),
-    "503": lambda c, body: respond(c, b"busy", "503 Service Unavailable"),
-    "html": lambda c, body: respond(c, b"<html>log in to this network</html>"),
-    "dies half-way": lambda c, body: respond(c, body[:len(body) // 2], length=len(body)),
-    "sends too much": lambda c, body: respond(c, body + bytes(10_000_000)),
-    "sends another file": lambda c, body: respond(c, flipped(body, 100)),
-    "says nothing": lambda c, body: time.sleep(2),
-    "drips": drip,
-    "speaks no http": lambda c, body: c.sendall(b"hello\n"),
-    "hangs up": lambda c, body: None,
+    "404": (lambda c, body: respond(c, b"not here", "404 Not Found"), "404"),
+    "503": (lambda c, body: respond(c, b"busy", "503 Service Unavailable"), "503"),
+    "html": (lambda c, body: respond(c, b"<html>log in first</html>"), "sent 25 bytes"),
+    "dies half-way": (lambda c, body: respond(c, body[:1000], length=len(body)), "bytes"),
+    "sends too much": (lambda c, body: respond(c, body + bytes(9_999_999)), "bytes that"),
+    "sends another file": (lambda c, body: respond(c, flipped(body, 100)), "bytes that"),
+    "says nothing": (lambda c, body: time.sleep(4), "timed out"),
+    "drips": (drip, "slower than 20 kB/s"),
+    "speaks no http": (lambda c, body: c.sendall(b"hello\n"), "hello"),
+    "hangs up": (lambda c, body: None, ""),
 }
 
 
 @pytest.mark.parametrize("what", MISBEHAVIOUR)
 def test_a_mirror_that_fails_is_not_asked_again(what, cloud, monkeypatch, capsys):
-    bad, asked_bad = serve(lambda c, name: MISBEHAVIOUR[what](c, cloud[name]))
+    answer, reason = MISBEHAVIOUR[what]
+    bad, asked_bad = serve(lambda c, name: answer(c, cloud[name]))
     good, asked_good = serve(lambda c, name: respond(c, cloud[name]))
     monkeypatch.setattr(train_mnist, "MIRRORS", [bad, good])
     folder = train_mnist.download()
     assert folder == train_mnist.FOLDER and train_mnist.damaged(folder) == []
     assert sorted(os.listdir(folder)) == sorted(cloud)
     assert len(asked_bad) == 1 and asked_good == list(cloud)
-    assert f"failed: {bad}" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert out.count(f"failed: {bad}") == 1 and out.count("failed") == 1
+    assert reason in out
+
+
+def test_a_server_that_sends_too_much_is_cut_off(cloud, monkeypatch):
+    name = list(cloud)[0]
+    size, digest = train_mnist.FILES[name]
+    url, _ = serve(lambda c, name: respond(c, cloud[name] + bytes(10_000_000)))
+    with pytest.raises(OSError, match=f"sent {size + 1:,} bytes that are not"):
+        train_mnist.fetch(url + name, size, digest)
 
 
 def test_only_missing_and_broken_files_are_fetched(cloud, monkeypatch):
@@ -1579,9 +1666,9 @@ def test_augment_of_no_strength_is_the_identity():
     assert result.dtype == np.float32 and np.array_equal(result, X)
 
 
-def shifted(X, y, x):
-    """Augment by a shift alone: look the image up y pixels below and x to the right."""
-    draws = iter([0, 0, 0, y, x])
+def shifted(X, y, x, angle=0, slant=0, scale=0):
+    """Augment by these alone: look the image up y pixels below and x to the right, ..."""
+    draws = iter([angle, slant, scale, y, x])
     rng = types.SimpleNamespace(
         uniform=lambda low, high, size: np.full(size, next(draws)),
         normal=lambda mean, sigma, size: np.zeros(size))
@@ -1604,6 +1691,20 @@ def test_augment_shifts_the_right_way_and_never_wraps_around():
         assert not shifted(X, far, 0).any() and not shifted(X, 0, far).any()
 
 
+def test_augment_turns_scales_and_slants_about_the_middle():
+    image = np.random.default_rng(0).random((28, 28), dtype=np.float32)
+    X = image.reshape(1, 784)
+    turned = shifted(X, 0, 0, angle=np.pi / 2).reshape(28, 28)
+    assert np.allclose(turned, np.rot90(image), atol=1e-4)
+    upside_down = shifted(X, 0, 0, angle=np.pi).reshape(28, 28)
+    assert np.allclose(upside_down, image[::-1, ::-1], atol=1e-4)
+    smaller = shifted(np.ones((1, 784), np.float32), 0, 0, scale=1.0).reshape(28, 28)
+    assert (smaller[7:21, 7:21] == 1).all() and not smaller[:6].any()
+    slanted = shifted(X, 0, 0, slant=2.0).reshape(28, 28)
+    assert np.allclose(slanted[14, :-1], image[14, 1:], atol=1e-4)  # by a pixel
+    assert np.allclose(slanted[13, 1:], image[13, :-1], atol=1e-4)
+
+
 def test_augment_varies_each_image_by_itself_and_keeps_its_ink():
     X, _ = train_mnist.draw_digits(["DejaVuSans"], 200, np.random.default_rng(0))
     same = np.repeat(X[:1], 200, axis=0)
@@ -1624,6 +1725,28 @@ def test_prepare_centres_and_scales_as_mnist_does():
     assert len(rows) == 20 and 5 <= len(columns) <= 6
     assert abs(rows.mean() - 13.5) <= 0.5 and abs(columns.mean() - 13.5) <= 0.5
     assert result.max() == 1 and result.dtype == np.float32
+
+
+def test_prepare_reads_images_of_every_kind():
+    page = Image.new("L", (120, 160), 255)
+    seven = [(30, 20), (90, 20), (50, 140)]
+    ImageDraw.Draw(page).line(seven, fill=0, width=12)
+    expected = train_mnist.prepare(page)
+    ink = ImageOps.invert(page)
+    see_through = Image.new("RGBA", page.size, (0, 0, 0, 0))
+    see_through.putalpha(ink)
+    deep = Image.fromarray(np.asarray(page).astype(np.uint16) * 257)
+    faint = Image.eval(page, lambda grey: 150 + grey // 4)
+    turned = page.transpose(Image.Transpose.ROTATE_90)
+    exif = turned.getexif()
+    exif[0x0112] = 6  # the camera was held upright: turn it back
+    file = io.BytesIO()
+    turned.save(file, "PNG", exif=exif)
+    kinds = [ink, see_through, deep, faint, Image.open(file), page.convert("RGB"),
+             page.convert("CMYK"), page.convert("P"), page.convert("1"),
+             page.resize((60, 80)), ImageOps.expand(page, 100, 255)]
+    for image in kinds:
+        assert np.corrcoef(train_mnist.prepare(image), expected)[0, 1] > 0.9, image
 
 
 def test_predict_names_blank_and_unreadable_images_and_reads_the_rest(folder, capsys):
@@ -1661,11 +1784,12 @@ def test_predict_without_weights_says_to_train_first(folder, capsys):
 
 
 def test_control_c_keeps_the_last_finished_epoch(folder, monkeypatch, capsys):
-    real = nn.gradient_descent
+    real, seen = nn.gradient_descent, {}
 
     def interrupted(*args, on_epoch, **options):
         def stop(epoch, params, history):
             on_epoch(epoch, params, history)
+            seen[epoch] = params
             if epoch == 2:
                 raise KeyboardInterrupt
         return real(*args, on_epoch=stop, **options)
@@ -1674,6 +1798,7 @@ def test_control_c_keeps_the_last_finished_epoch(folder, monkeypatch, capsys):
     assert run_mnist("--data", "data", "--hidden", 8, "--epochs", 5) == 0
     assert "interrupted: keeping the weights of epoch 2" in capsys.readouterr().out
     kept, _ = nn.load_params("mnist.npz")
+    assert_same_bits(kept, seen[2])
     monkeypatch.setattr(nn, "gradient_descent", real)
 
     def at_once(*args, **options):
@@ -1917,6 +2042,7 @@ def test_pictures_of_test_digits_are_read(mnist_run):
 # ---- README.md -------------------------------------------------------------------------
 
 README = (HERE / "README.md").read_text(encoding="utf-8")
+JAX_DEVICES = "--xla_force_host_platform_device_count=4"
 # Each block of Python, with the block of output that may follow it.
 BLOCKS = re.findall(r"```python\n(.*?)```\n(?:```\n(.*?)```)?", README, re.DOTALL)
 JAX_BLOCK, = (code for code, _ in BLOCKS if "import jax" in code)
@@ -1935,9 +2061,10 @@ def test_the_reading_tour_names_the_right_lines():
 
 def run_block(code, folder, **environment):
     """Run Python code as a user would who has nn.py in reach; return what it prints."""
+    environment = {**os.environ, "PYTHONPATH": str(HERE), "JAX_PLATFORMS": "cpu",
+                   "XLA_FLAGS": JAX_DEVICES, **environment}
     done = subprocess.run([sys.executable, "-c", code], cwd=folder, text=True,
-                          capture_output=True, env={**os.environ, "PYTHONPATH": str(HERE),
-                                                    **environment})
+                          capture_output=True, env=environment)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -1973,6 +2100,10 @@ for key in expected:
 COMMANDS = sorted(set(re.findall(r"`python (train_\w+\.py[^`]*)`", README)))
 
 
+def test_the_readme_has_commands_and_blocks():
+    assert len(COMMANDS) >= 10 and len(BLOCKS) >= 5
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_of_the_readme_runs(command, folder):
     """Those that train on MNIST run for one epoch on few digits."""
@@ -2006,7 +2137,7 @@ def test_the_benchmark_runs(monkeypatch, capsys):
     assert all(f"H=10   {rule}" in out for rule in BENCHMARK_RULES)
 
 
-def test_the_file_keeps_its_promise_to_the_reader():
+def test_size_width_and_imports_keep_their_promise():
     text = (HERE / "nn.py").read_text()
     assert text.isascii() and text.count("\n") <= 350
     for name in ("nn.py", "train_mnist.py", "train_xor.py", "test_nn.py"):
