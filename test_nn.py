@@ -1856,6 +1856,14 @@ def test_xor_with_two_relu_units_often_fails_and_says_so(tmp_path, monkeypatch, 
     assert "NOT solved" in out and "WRONG" in out and os.path.exists("xor.png")
 
 
+def test_a_network_that_says_the_same_everywhere_is_drawn_too(tmp_path):
+    found = train_xor.xor(epochs=1)
+    found["params"] = {key: 0 * p - (key == "b2") for key, p in found["params"].items()}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        train_xor.show_xor(found, tmp_path / "xor.png")
+
+
 @pytest.mark.parametrize("decay", ["constant", "step:400:0.5", "exponential:0.999"])
 def test_the_historic_setting_of_xor_runs(decay, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
