@@ -250,7 +250,7 @@ def one_hot(labels, n_classes, dtype=np.float32):
     """Return (n, n_classes): for each of labels 0, 1, ... a row of zeros with one 1."""
     labels = _numbers("labels", labels, int)
     _check(labels.ndim == 1 and 0 <= labels.min() <= labels.max() < n_classes,
-           f"labels {labels.shape} {labels.min()}..{labels.max()}, {n_classes} classes")
+           f"labels {labels.shape}: {labels.min()}..{labels.max()}, not 0..{n_classes-1}")
     return (labels[:, None] == np.arange(n_classes)).astype(dtype)
 
 def predict(params, X, activations):

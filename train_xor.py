@@ -71,8 +71,7 @@ def show_xor(found, plot):
     values = values[:, -1].reshape(len(xs), -1)
     shades = left.contourf(xs, xs, values, np.linspace(0, 1, 11), cmap="RdBu_r",
                            extend="both", alpha=0.7)
-    if values.min() < 0.5 < values.max():
-        left.contour(xs, xs, values, [0.5], colors="black")
+    left.contour(xs, xs, values, [0.5], colors="black")
     for label, marker, color in ((0, "o", BLUE), (1, "s", ORANGE)):
         points = XOR_X[XOR_Y == label]
         left.scatter(*points.T, s=120, marker=marker, color=color, edgecolor="black",
