@@ -185,6 +185,9 @@ def checked(labels, path):
 
 # (28, 4): the weights that enlarge 4 points to 28, linear in between
 ENLARGE = np.maximum(0, 1 - abs(np.linspace(0, 3, 28)[:, None] - np.arange(4)))
+# (19, 784): for each pixel its y and its x from the middle, 1, and a 4 x 4 grid, enlarged
+PLACES = np.vstack([np.mgrid[-13.5:14, -13.5:14].reshape(2, 784), np.ones(784),
+                    np.kron(ENLARGE, ENLARGE).T]).astype(np.float32)
 
 
 def augment(X, rng, strength=1.0):
@@ -193,23 +196,24 @@ def augment(X, rng, strength=1.0):
     In the spirit of Simard et al. 2003 and Ciresan et al. 2010: every pixel is looked up
     somewhere near in the original, between its pixels, and outside it there are zeros.
     """
-    n, each = len(X), (len(X), 1, 1)
+    n = len(X)
     angle, slant, scale, shift_y, shift_x = (
-        strength * rng.uniform(-most, most, each) for most in (0.19, 0.17, 0.1, 1.4, 1.4))
-    bend = strength * rng.normal(0, 0.7, (2, n, 4, 4))
-    bend_y, bend_x = (ENLARGE @ bend @ ENLARGE.T).astype(np.float32)
+        strength * rng.uniform(-most, most, n) for most in (0.19, 0.17, 0.1, 1.4, 1.4))
+    bend_y, bend_x = strength * rng.normal(0, 0.7, (2, n, 4 * 4))
     cos, sin = (1 + scale) * np.cos(angle), (1 + scale) * np.sin(angle)
-    y, x = np.mgrid[-13.5:14, -13.5:14].astype(np.float32)
+    # All of it is linear in y, x, 1 and the grid, so one product places every pixel.
     # The middle of the original is at 14.5, once it has a margin of a pixel.
-    from_y = (cos * y + sin * x + shift_y + 14.5).astype(np.float32) + bend_y
-    from_x = (cos * x + (slant - sin) * y + shift_x + 14.5).astype(np.float32) + bend_x
-    below, row = np.modf(np.clip(from_y, 0, 29))  # the fraction and the whole number
-    right, column = np.modf(np.clip(from_x, 0, 29))
+    from_y, from_x = (
+        np.clip(np.column_stack(weights).astype(np.float32) @ PLACES, 0, 29)
+        for weights in ([cos, sin, shift_y + 14.5, bend_y],
+                        [slant - sin, cos, shift_x + 14.5, bend_x]))
+    row, column = np.floor(from_y), np.floor(from_x)
+    below, right = from_y - row, from_x - column
     pixels = np.pad(X.reshape(n, 28, 28), ((0, 0), (1, 2), (1, 2))).ravel()
-    at = 31 * 31 * np.arange(n).reshape(each) + (31 * row + column).astype(int)
+    at = 31 * 31 * np.arange(n)[:, None] + (31 * row + column).astype(int)
     upper = (1 - right) * pixels[at] + right * pixels[at + 1]
     lower = (1 - right) * pixels[at + 31] + right * pixels[at + 32]
-    return ((1 - below) * upper + below * lower).reshape(n, 784)
+    return (1 - below) * upper + below * lower
 
 
 # ---- Digits from pictures, and from fonts ----------------------------------------------
