@@ -77,7 +77,7 @@ LOSSES = {
 # ---- Parameters: what the network learns -----------------------------------------------
 def _check_network(params, activations, loss="mse"):
     keys = {f"{kind}{l + 1}" for l in range(len(activations)) for kind in "Wb"}
-    floats = all(np.issubdtype(p.dtype, np.floating) for p in params.values())
+    floats = all(p.dtype.kind == "f" for p in params.values())
     _check(keys and keys == set(params) and floats and not isinstance(activations, str),
            f"params {[*params]}: expected a float W and b for each of {activations!r}")
     for name in activations:
@@ -300,9 +300,8 @@ def _data(params, X, Y, loss, name=""):
 
 def _scores(params, A, cache, Y, loss):
     # [loss, accuracy]: one choice per row, or yes or no per entry (dropped for mse later)
-    hits = (A > 0.5) == (Y > 0.5)
-    if loss == "cross_entropy":
-        hits = A.argmax(axis=1) == Y.argmax(axis=1)
+    hits = (A.argmax(axis=1) == Y.argmax(axis=1) if loss == "cross_entropy"
+            else (A > 0.5) == (Y > 0.5))
     return np.array([compute_loss(params, cache, Y, loss), hits.mean()])
 
 @np.errstate(over="ignore", invalid="ignore")  # no warnings: divergence is an error below
@@ -329,11 +328,12 @@ def gradient_descent(params, X, Y, activations, loss="cross_entropy", *, epochs=
         for start in range(0, n, batch_size):
             rows = order[start:start + batch_size]
             X_batch = X[rows] if augment is None else augment(X[rows], rng)
+            Y_batch = Y[rows]
             rate = lr if schedule is None else lr * schedule(epoch - 1 + start / n)
             A, cache = forward(params, X_batch, activations, dropout, rng)
-            grads = backward(params, cache, Y[rows], activations, loss, l1, l2)
+            grads = backward(params, cache, Y_batch, activations, loss, l1, l2)
             # Weighted by size: the last batch may be smaller, but examples count alike.
-            sums += len(rows) * _scores(params, A, cache, Y[rows], loss)
+            sums += len(rows) * _scores(params, A, cache, Y_batch, loss)
             params, state = update(params, grads, state, rate, optimizer)
             record.setdefault("lr", rate)
         record["loss"], record["accuracy"] = sums / n
