@@ -183,9 +183,9 @@ def checked(labels, path):
 
 # ---- Augment: the same digits, a little different every time ---------------------------
 
-# (28, 4): the weights that enlarge 4 points to 28, linear in between
+# (28, 4): how much each of 4 points along a side counts at each of its 28 pixels
 ENLARGE = np.maximum(0, 1 - abs(np.linspace(0, 3, 28)[:, None] - np.arange(4)))
-# (19, 784): for each pixel its y and its x from the middle, 1, and a 4 x 4 grid, enlarged
+# (19, 784), a column per pixel: y and x from the middle, 1, the shares of 4 x 4 points
 PLACES = np.vstack([np.mgrid[-13.5:14, -13.5:14].reshape(2, 784), np.ones(784),
                     np.kron(ENLARGE, ENLARGE).T]).astype(np.float32)
 
@@ -201,14 +201,16 @@ def augment(X, rng, strength=1.0):
         strength * rng.uniform(-most, most, n) for most in (0.19, 0.17, 0.1, 1.4, 1.4))
     bend_y, bend_x = strength * rng.normal(0, 0.7, (2, n, 4 * 4))
     cos, sin = (1 + scale) * np.cos(angle), (1 + scale) * np.sin(angle)
-    # All of it is linear in y, x, 1 and the grid, so one product places every pixel.
-    # The middle of the original is at 14.5, once it has a margin of a pixel.
+    # All of it is linear in y, x, 1 and the 16 points, so one product places every pixel:
+    # the factors of an image are a row, in the order of PLACES. They lead from new places
+    # back to old ones, whose middle is at 14.5, as the original gets a margin of 1.
     from_y, from_x = (
-        np.clip(np.column_stack(weights).astype(np.float32) @ PLACES, 0, 29)
-        for weights in ([cos, sin, shift_y + 14.5, bend_y],
+        np.clip(np.column_stack(factors).astype(np.float32) @ PLACES, 0, 29)
+        for factors in ([cos, sin, shift_y + 14.5, bend_y],
                         [slant - sin, cos, shift_x + 14.5, bend_x]))
     row, column = np.floor(from_y), np.floor(from_x)
-    below, right = from_y - row, from_x - column
+    below, right = from_y - row, from_x - column  # how far to the next ones, 0 to 1
+    # 31 x 31 with zeros in 0, 29 and 30: the clip lost no ink, and at + 32 is inside.
     pixels = np.pad(X.reshape(n, 28, 28), ((0, 0), (1, 2), (1, 2))).ravel()
     at = 31 * 31 * np.arange(n)[:, None] + (31 * row + column).astype(int)
     upper = (1 - right) * pixels[at] + right * pixels[at + 1]
