@@ -1668,12 +1668,12 @@ def test_augment_of_no_strength_is_the_identity():
     assert result.dtype == np.float32 and np.array_equal(result, X)
 
 
-def shifted(X, y, x, angle=0, slant=0, scale=0):
+def shifted(X, y, x, angle=0, slant=0, scale=0, bend=0):
     """Augment by these alone: look the image up y pixels below and x to the right, ..."""
     draws = iter([angle, slant, scale, y, x])
     rng = types.SimpleNamespace(
         uniform=lambda low, high, size: np.full(size, next(draws)),
-        normal=lambda mean, sigma, size: np.zeros(size))
+        normal=lambda mean, sigma, size: np.broadcast_to(bend, size))
     return train_mnist.augment(X, rng)
 
 
@@ -1705,6 +1705,20 @@ def test_augment_turns_scales_and_slants_about_the_middle():
     slanted = shifted(X, 0, 0, slant=2.0).reshape(28, 28)
     assert np.allclose(slanted[14, :-1], image[14, 1:], atol=1e-4)  # by a pixel
     assert np.allclose(slanted[13, 1:], image[13, :-1], atol=1e-4)
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_augment_bends_around_a_point_of_the_grid_and_not_elsewhere(axis):
+    image = np.random.default_rng(0).random((28, 28), dtype=np.float32)
+    bend = np.zeros((2, 1, 4, 4))
+    bend[axis, 0, 1, 2] = 3.0  # the points are 9 pixels apart: this one is (9, 18)
+    bent = shifted(image.reshape(1, 784), 0, 0, bend=bend.reshape(2, 1, 16))
+    moved = bent.reshape(28, 28)
+    for (row, column), by in (((9, 18), 3), ((9, 21), 2), ((6, 18), 2), ((9, 12), 1)):
+        source = (row + by, column) if axis == 0 else (row, column + by)
+        assert moved[row, column] == pytest.approx(image[source], abs=1e-4)
+    moved[1:18, 10:27] = image[1:18, 10:27]  # within 9 pixels
+    assert np.allclose(moved, image, atol=1e-4)
 
 
 def test_augment_varies_each_image_by_itself_and_keeps_its_ink():
