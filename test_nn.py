@@ -2153,6 +2153,17 @@ def test_the_benchmark_runs(monkeypatch, capsys):
     assert all(f"H=10   {rule}" in out for rule in BENCHMARK_RULES)
 
 
+@pytest.mark.parametrize("name", ["nn.py", "PyTorch", "tutorial", "sklearn", "JAX",
+                                  "products"])
+def test_each_contestant_of_the_benchmark_trains_as_many_epochs(name):
+    contestant, module = CONTESTANTS[name]
+    pytest.importorskip(module)
+    X, labels = train_mnist.draw_digits(["cmr10"], 2 * BATCH, np.random.default_rng(0))
+    params, ticks = nn.init_params((784, 10, 10), RELU_NET), []
+    contestant(X, labels, params, "adam", lambda: ticks.append(name))
+    assert len(ticks) == EPOCHS
+
+
 def test_size_width_and_imports_keep_their_promise():
     text = (HERE / "nn.py").read_text()
     assert text.isascii() and text.count("\n") <= 350
@@ -2222,7 +2233,7 @@ def torch_steps(model, optimizer, batches, n):
 
 
 def torch_tuned_epochs(X, labels, params, rule, tick):
-    """PyTorch at its best: tensors in memory, one permutation, a fused optimizer."""
+    """PyTorch at its best: tensors in memory, no DataLoader, a fused optimizer."""
     import torch
     X, labels = torch.from_numpy(X), torch.from_numpy(labels)
     model, optimizer = torch_model(params, rule, fused=True)
