@@ -9,207 +9,210 @@
     python train_mnist.py --predict my.png    read a digit of your own with mnist.npz
 """
 import argparse
-import functools
+import contextlib
 import gzip
 import hashlib
-import http.client
-import math
-import os
-import ssl
 import sys
-import tempfile
 import time
-import urllib.error
 import urllib.request
-import warnings
-import zlib
-
+from pathlib import Path
 import matplotlib
 import numpy as np
-from matplotlib.backend_bases import FigureCanvasBase
-from PIL import Image, ImageDraw, ImageFilter, ImageFont, ImageOps
-
+from matplotlib.figure import Figure
+from PIL import Image, ImageDraw, ImageFilter, ImageFont, ImageOps  # matplotlib brings it
 import nn
 
-# ---- Data: four idx files, or a CSV ----------------------------------------------------
+SETTINGS = dict(  # each is an option of the command line, where it is explained
+    hidden=[512, 256], activation="relu", epochs=10, optimizer="adam", lr=0.003,
+    schedule="linear", batch_size=128, l1=0.0, l2=0.0, dropout=0.3, smooth=0.0,
+    augment=0.0, seed=0)
+SCHEDULES = {  # name: the factor on lr after done epochs, such as 2.5, of E in all
+    "constant": lambda done, E: 1.0,
+    "linear": lambda done, E: 1 - done / E,
+    "step": lambda done, E: 0.1 ** (3 * done // E),  # a tenth after each third
+    "exponential": lambda done, E: 0.01 ** (done / E),
+    "inverse": lambda done, E: 1 / (1 + 9 * done / E),
+}
 
-FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "data")
+# ---- Training --------------------------------------------------------------------------
+def train(options):
+    """Train a network as the options say, test it, write its weights and a picture."""
+    name, (X, labels), validation, test = load(options.data)
+    weights = options.weights or ("synthetic.npz" if name == SYNTHETIC else "mnist.npz")
+    stem = weights.removesuffix(".npz")
+    unfinished, plot = f"{stem}.unfinished.npz", options.plot or f"{stem}.png"
+    if Path(weights).is_dir() or weights == plot:
+        raise ValueError(f"{weights}: is a folder, or also the --plot: name another file")
+    sizes = (784, *options.hidden, 10)  # 28 x 28 pixels in, a probability per digit out
+    activations = (options.activation,) * len(options.hidden) + ("softmax",)
+    with naming("--hidden"):
+        params = nn.init_params(sizes, activations, options.seed)
+    Y = (1 - options.smooth) * nn.one_hot(labels, 10) + np.float32(options.smooth / 10)
+    network = "-".join(map(str, sizes))
+    print(f"data      {name}: {len(X):,} to train, {len(validation[0]):,} to validate, "
+          f"{len(test[0]):,} to test")
+    print(f"network   {network}, {', '.join(activations)}: "
+          f"{sum(p.size for p in params.values()):,} parameters")
+    print("settings ", ", ".join(f"{key} {getattr(options, key)}" for key in SETTINGS),
+          flush=True)
+    kept = {"time": time.monotonic()}  # on_epoch adds what is to outlive a Ctrl-C
+    def on_epoch(epoch, params, history):
+        """Print how it goes, and keep the weights: the run may be stopped or killed."""
+        now, last = time.monotonic(), {key: values[-1] for key, values in history.items()}
+        print(f"epoch {epoch:{len(str(options.epochs))}}/{options.epochs} | loss "
+              f"{last['loss']:.4f} | val loss {last['val_loss']:.4f} | val accuracy "
+              f"{last['val_accuracy']:.2%} | {now - kept['time']:.1f} s", flush=True)
+        kept.update(epoch=epoch, params=params, history=history, time=now)
+        with naming(weights):
+            nn.save_params(unfinished, params, activations)
+    try:
+        nn.gradient_descent(
+            params, X, Y, activations, epochs=options.epochs, lr=options.lr,
+            batch_size=options.batch_size, optimizer=options.optimizer, l1=options.l1,
+            l2=options.l2, dropout=options.dropout, seed=options.seed,
+            schedule=lambda done: SCHEDULES[options.schedule](done, options.epochs),
+            augment=(lambda X, rng: augment(X, rng, options.augment))
+            if options.augment else None, validation=validation, on_epoch=on_epoch)
+    except KeyboardInterrupt:
+        if "params" not in kept:
+            raise
+        print(f"\ninterrupted: keeping the weights of epoch {kept['epoch']}")
+    params, history = kept["params"], kept["history"]
+    with naming(weights):
+        nn.save_params(weights, params, activations)
+        Path(unfinished).unlink(missing_ok=True)
+    # Choose settings by validation alone: choosing by this number would spoil the test.
+    output, _ = nn.forward(params, test[0], activations)
+    n, wrong = len(output), int((output.argmax(axis=1) != test[1]).sum())
+    result = f"test accuracy {1 - wrong / n:.2%} ({wrong:,} of {n:,} wrong) on {name}"
+    print(result, flush=True)
+    figure = draw(f"{network}, {result}", history, params, *test, output)
+    with naming(plot):
+        figure.savefig(plot)
+    print(f"wrote {weights} and {plot}")
+
+# ---- Data: four idx files, or a CSV ----------------------------------------------------
+FOLDER = Path(__file__).resolve().parent / "data"
 MIRRORS = ["https://ossci-datasets.s3.amazonaws.com/mnist/",
            "https://storage.googleapis.com/cvdf-datasets/mnist/",
            "https://raw.githubusercontent.com/fgnt/mnist/master/"]
-TIMEOUT = 10  # seconds
-FILES = {  # name: (bytes, SHA-256)
-    "train-images-idx3-ubyte.gz":
-        (9912422, "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609"),
-    "train-labels-idx1-ubyte.gz":
-        (28881, "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c"),
-    "t10k-images-idx3-ubyte.gz":
-        (1648877, "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6"),
-    "t10k-labels-idx1-ubyte.gz":
-        (4542, "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6"),
-}
+FILES = ["train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz",
+         "t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"]
+SHA256 = ["440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
+          "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
+          "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
+          "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6"]
 
-
-def damaged(folder):
-    """Return the names of the files that the folder lacks or has not as the originals."""
-    def is_original(name):
-        try:
-            with open(os.path.join(folder, name), "rb") as file:
-                return hashlib.sha256(file.read()).hexdigest() == FILES[name][1]
-        except OSError:
-            return False
-    return [name for name in FILES if not is_original(name)]
-
+def load(path):
+    """Return (name, training, validation, test), three (X, labels) with X in 0..1."""
+    rng = np.random.default_rng(0)  # the same split, whatever the seed of the training
+    name = path or "MNIST"
+    if path is None:
+        with naming(f"{FOLDER} (--data can name another folder)"):
+            path = FOLDER if download() else "synthetic"
+    if path == "synthetic":
+        sets = (FACES, 30_000), (VALIDATION_FACES, 3_000), (TEST_FACES, 3_000)
+        return SYNTHETIC, *(draw_digits(*part, rng) for part in sets)
+    files = [read_idx(path, f) for f in FILES] if Path(path).is_dir() else read_csv(path)
+    for X, labels in (files[:2], files[-2:]):  # training and test; a CSV has one pair
+        if not 20 <= len(X) == labels.size or X[0].size != 784 or labels.max() > 9:
+            found = f"pixels {X.shape}, {labels.size} labels of {np.unique(labels)}"
+            raise ValueError(f"{path}: {found}; expected 20 or more of 784, labels 0-9")
+    X, labels, *test = files  # a CSV has no test: some of its rows become one
+    order, n = rng.permutation(len(X)), len(X) // (12 if test else 10)
+    if not test:
+        test, order = (X[order[:n]], labels[order[:n]]), order[n:]
+    sets = (X[order[n:]], labels[order[n:]]), (X[order[:n]], labels[order[:n]]), test
+    return name, *((X.reshape(-1, 784) / np.float32(255), y.astype(int)) for X, y in sets)
 
 def download():
-    """Return a folder with the four files, fetched if need be; OSError if in vain."""
-    if not damaged(FOLDER):
-        return FOLDER
-    folder = FOLDER
-    try:
-        os.makedirs(folder, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
-    except OSError as error:
-        folder = os.path.join(tempfile.gettempdir(), "mnist")
-        os.makedirs(folder, exist_ok=True)
-        print(f"cannot write to {FOLDER} ({error.strerror}), using {folder}")
-    mirrors, reasons = list(MIRRORS), []
-    for name in damaged(folder):
-        data = None
-        while data is None:
-            if not mirrors:
-                raise OSError("; ".join(reasons))
-            try:
-                data = fetch(mirrors[0] + name, *FILES[name])
-            except (OSError, http.client.HTTPException) as error:  # do not ask it again
-                reasons.append(f"{mirrors.pop(0)}: {str(error) or type(error).__name__}")
-                print("  failed:", reasons[-1])
-        path = os.path.join(folder, name)
-        with open(path + ".part", "wb") as file:
-            file.write(data)
-        os.replace(path + ".part", path)
-    return folder
+    """Return whether FOLDER has MNIST as it should be, fetching what it lacks."""
+    for mirror in MIRRORS:
+        try:
+            for name, digest in zip(FILES, SHA256):
+                path = FOLDER / name
+                FOLDER.mkdir(exist_ok=True)
+                data = path.read_bytes() if path.exists() else b""
+                if hashlib.sha256(data).hexdigest() != digest:
+                    path.write_bytes(fetch(mirror + name, digest))
+            return True
+        except ConnectionError as error:  # on to the next mirror
+            print("*** failed:", error)
+            if "certificate" in str(error).lower():
+                print("*** Python lacks root certificates: on a Mac, run its Install "
+                      "Certificates.command;\n*** on Linux, install ca-certificates")
+    print(f"\n*** MNIST could not be had. Get its four files, such as\n*** {MIRRORS[0]}"
+          f"{FILES[0]},\n*** into {FOLDER}, or name a folder or a CSV with --data.\n"
+          "*** Until then SYNTHETIC digits, drawn from fonts. They are not MNIST!\n")
+    return False
 
-
-def fetch(url, size, digest):
-    """Return the bytes at the URL, showing progress; OSError if they are wrong."""
-    started, data = time.monotonic(), bytearray()
-    try:
-        with urllib.request.urlopen(url, timeout=TIMEOUT) as response:
-            # One byte more than expected is enough to know that it is something else.
-            while chunk := response.read1(min(65_536, size + 1 - len(data))):
-                data += chunk
-                if sys.stdout.isatty():
-                    print(f"  {url} {len(data) / size:4.0%}", end="\r", flush=True)
-                if time.monotonic() - started > TIMEOUT + len(data) / 20_000:
-                    raise TimeoutError("slower than 20 kB/s")
-    except urllib.error.URLError as error:
-        if isinstance(error.reason, ssl.SSLCertVerificationError):
-            raise OSError("Python lacks the root certificates to check it: on a Mac, run "
-                          "Install Certificates.command from the folder of Python; on "
-                          "Linux, install ca-certificates") from error
-        raise
-    if hashlib.sha256(data).hexdigest() != digest:
-        raise OSError(f"sent {len(data):,} bytes that are not {os.path.basename(url)}")
+def fetch(url, digest):
+    """Return the bytes at the URL; ConnectionError if it fails or they are wrong."""
+    data = bytearray()
+    with naming(url, ConnectionError), urllib.request.urlopen(url, timeout=10) as answer:
+        while chunk := answer.read(65_536):
+            data += chunk
+            if sys.stdout.isatty():
+                print(f"  {url} {len(data):,} bytes", end="\r", flush=True)
+        if hashlib.sha256(data).hexdigest() != digest:
+            raise ValueError(f"sent {len(data):,} bytes that are not the original")
     print(f"  {url} {len(data):,} bytes")
     return data
 
-
-def read_idx(path):
-    """Return the array of bytes in an idx file, gzipped or not."""
-    with open(path, "rb") as file:
-        data = file.read()
-    if data[:2] == b"\x1f\x8b":
-        try:
-            data = gzip.decompress(data)
-        except (OSError, EOFError, zlib.error) as error:
-            raise ValueError(f"{path}: damaged gzip file: {error}") from error
-    # Two zeros, 8 for bytes, the number of dimensions; these, 4 bytes each; the data.
-    if data[:3] != b"\0\0\x08" or not 0 < data[3] < 4 or len(data) < 4 + 4 * data[3]:
-        raise ValueError(f"{path}: not an idx file of bytes, it begins with {data[:8]!r}")
-    start = 4 + 4 * data[3]
-    shape = np.frombuffer(data, ">u4", data[3], 4).tolist()
-    if len(data) - start != math.prod(shape):
-        raise ValueError(f"{path}: {len(data) - start:,} bytes of data, expected {shape}")
-    return np.frombuffer(data, np.uint8, offset=start).reshape(shape)
-
-
-def read_pair(folder, images_name, labels_name):
-    """Return (X, labels) from the folder's files of these names, X (n, 784) as bytes."""
-    def find(name):
-        names = name, name.replace("-idx", ".idx")  # as some copies are called
-        for candidate in (*names, *(name.removesuffix(".gz") for name in names)):
-            if os.path.exists(os.path.join(folder, candidate)):
-                return os.path.join(folder, candidate)
-        raise ValueError(f"{os.path.join(folder, name)}: no such file, nor without .gz")
-
-    images_path, labels_path = find(images_name), find(labels_name)
-    images, labels = read_idx(images_path), read_idx(labels_path)
-    if images.shape[1:] != (28, 28):
-        raise ValueError(f"{images_path}: shape {images.shape}, expected (n, 28, 28)")
-    if labels.shape != images.shape[:1]:
-        raise ValueError(f"{labels_path}: shape {labels.shape}, but {len(images)} images")
-    return images.reshape(-1, 784), checked(labels, labels_path)
-
+def read_idx(folder, name):
+    """Return the bytes in an idx file as an array of the shape that it says."""
+    # Some copies are called train-images.idx3-ubyte, some are not gzipped.
+    pattern, here = name.replace("-idx", "[-.]idx"), Path(folder)
+    found = [*here.glob(pattern), *here.glob(pattern[:-len(".gz")]), here / name]
+    with naming(f"{folder}/{found[0].name}"):
+        data = found[0].read_bytes()
+        data = gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
+        # 0, 0, 8 for bytes, the number of dimensions; these, 4 bytes each; the bytes.
+        if data[:3] != b"\0\0\x08" or len(data) < 8:
+            raise ValueError(f"not an idx file of bytes, it begins with {data[:8]}")
+        shape = np.frombuffer(data, ">u4", data[3], offset=4)
+        return np.frombuffer(data, np.uint8, offset=4 + 4 * data[3]).reshape(shape)
 
 def read_csv(path):
     """Return (X, labels) from lines label,pixel0,...,pixel783, maybe after a header."""
+    with naming(path), open(path, encoding="utf-8-sig") as file:
+        if file.readline().lstrip("- ")[:1].isdigit():
+            file.seek(0)  # the first line is no header
+        data = np.array([np.frombuffer(bytes(map(int, line.split(","))), np.uint8)
+                         for line in file if line.strip()], ndmin=2)
+        return data[:, 1:], data[:, :1].ravel()
+
+@contextlib.contextmanager
+def naming(path, kind=ValueError):
+    """Turn any error in the with block into one of this kind that names the path."""
     try:
-        with open(path, encoding="utf-8-sig") as file, warnings.catch_warnings():
-            header = not file.readline(9_999).split(",")[0].strip().lstrip("-").isdigit()
-            file.seek(0)
-            warnings.simplefilter("ignore")  # that there are no rows is an error below
-            warnings.simplefilter("error", DeprecationWarning)  # before NumPy 2: overflow
-            data = np.loadtxt(file, np.int16, delimiter=",", skiprows=int(header),
-                              ndmin=2, comments=None)
-    except (ValueError, OverflowError, DeprecationWarning) as error:
-        raise ValueError(f"{path}: not a CSV of whole numbers: {error}") from error
-    if len(data) and data.shape[1] != 785:
-        raise ValueError(f"{path}: {data.shape[1]} columns, expected a label, 784 pixels")
-    X, labels = data[:, 1:], checked(data[:, 0], path)
-    if X.min() < 0 or X.max() > 255:
-        raise ValueError(f"{path}: pixels from {X.min()} to {X.max()}, expected 0 to 255")
-    return X.astype(np.uint8), labels
-
-
-def checked(labels, path):
-    """Return labels as integers, if there are enough and all are 0 to 9."""
-    if len(labels) < 20:
-        raise ValueError(f"{path}: {len(labels)} examples, too few to learn from")
-    if labels.min() < 0 or labels.max() > 9:
-        raise ValueError(f"{path}: labels {labels.min()} to {labels.max()}, not 0 to 9")
-    return labels.astype(int)
-
+        yield
+    except Exception as error:  # a damaged file fails in a dozen ways
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise kind(f"{path}: {' '.join(reason.split())}") from error
 
 # ---- Augment: the same digits, a little different every time ---------------------------
-
-# (28, 4): how much each of 4 points along a side counts at each of its 28 pixels
-ENLARGE = np.maximum(0, 1 - abs(np.linspace(0, 3, 28)[:, None] - np.arange(4)))
-# (19, 784), a column per pixel: y and x from the middle, 1, the shares of 4 x 4 points
+# How much each of 4 points along a side counts at each of its 28 pixels; then a column a
+# pixel, (19, 784): its y and x from the middle, 1, the shares of 4 x 4 points.
+SHARES = np.maximum(0, 1 - abs(np.linspace(0, 3, 28)[:, None] - np.arange(4)))
 PLACES = np.vstack([np.mgrid[-13.5:14, -13.5:14].reshape(2, 784), np.ones(784),
-                    np.kron(ENLARGE, ENLARGE).T]).astype(np.float32)
-
+                    np.kron(SHARES, SHARES).T]).astype(np.float32)
 
 def augment(X, rng, strength=1.0):
-    """Return X (n, 784) varied: each image rotated, scaled, slanted, shifted, bent a bit.
-
-    In the spirit of Simard et al. 2003 and Ciresan et al. 2010: every pixel is looked up
-    somewhere near in the original, between its pixels, and outside it there are zeros.
-    """
-    n = len(X)
+    """Return X (n, 784) varied: each image rotated, scaled, slanted, shifted, bent a bit,
+    in the spirit of Simard et al. 2003 and Ciresan et al. 2010."""
+    n = len(X)  # most, below: in radians, slant, share of the size, pixels
     angle, slant, scale, shift_y, shift_x = (
         strength * rng.uniform(-most, most, n) for most in (0.19, 0.17, 0.1, 1.4, 1.4))
     bend_y, bend_x = strength * rng.normal(0, 0.7, (2, n, 4 * 4))
     cos, sin = (1 + scale) * np.cos(angle), (1 + scale) * np.sin(angle)
-    # All of it is linear in y, x, 1 and the 16 points, so one product places every pixel:
-    # the factors of an image are a row, in the order of PLACES. They lead from new places
-    # back to old ones, whose middle is at 14.5, as the original gets a margin of 1.
-    from_y, from_x = (
-        np.clip(np.column_stack(factors).astype(np.float32) @ PLACES, 0, 29)
-        for factors in ([cos, sin, shift_y + 14.5, bend_y],
-                        [slant - sin, cos, shift_x + 14.5, bend_x]))
-    row, column = np.floor(from_y), np.floor(from_x)
-    below, right = from_y - row, from_x - column  # how far to the next ones, 0 to 1
+    # Each new pixel takes the ink from a place in the old image, which has a margin of 1,
+    # so that its middle is at 14.5. y and x of that place are linear in a row of PLACES.
+    y, x = (np.clip(np.column_stack(factors).astype(np.float32) @ PLACES, 0, 29)
+            for factors in ([cos, sin, shift_y + 14.5, bend_y],
+                            [slant - sin, cos, shift_x + 14.5, bend_x]))
+    row, column = np.floor(y), np.floor(x)
+    below, right = y - row, x - column  # the place is between four pixels: how far down?
     # 31 x 31 with zeros in 0, 29 and 30: the clip lost no ink, and at + 32 is inside.
     pixels = np.pad(X.reshape(n, 28, 28), ((0, 0), (1, 2), (1, 2))).ravel()
     at = 31 * 31 * np.arange(n)[:, None] + (31 * row + column).astype(int)
@@ -217,21 +220,14 @@ def augment(X, rng, strength=1.0):
     lower = (1 - right) * pixels[at + 31] + right * pixels[at + 32]
     return (1 - below) * upper + below * lower
 
-
 # ---- Digits from pictures, and from fonts ----------------------------------------------
-
 def prepare(image):
-    """Return a Pillow image as a digit of MNIST, (784,) from 0 to 1; ValueError if blank.
-
-    That is light ink on dark, 20 pixels high or wide, the centre of mass in the middle.
-    The image should show one digit on plain paper and nothing else.
-    """
+    """Return an image of a digit as MNIST has it, (784,) of 0..1; ValueError if blank."""
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I"):  # 16 bits, which Pillow would clip
         image = Image.fromarray((np.asarray(image) // 257).clip(0, 255).astype(np.uint8))
-    image = image.convert("RGBA")
     white = Image.new("RGBA", image.size, "white")
-    image = Image.alpha_composite(white, image).convert("L")
+    image = Image.alpha_composite(white, image.convert("RGBA")).convert("L")
     image.thumbnail((800, 800))
     image = image.filter(ImageFilter.GaussianBlur(max(image.size) / 400))
     grey = np.asarray(image, np.float32)
@@ -240,36 +236,30 @@ def prepare(image):
     ink = max(grey - paper, paper - grey, key=np.max)
     if ink.max() < 30:
         raise ValueError("blank, or too faint")
-    ink = np.clip(2 * ink / ink.max() - 0.5, 0, 1)
-    rows, columns = (np.flatnonzero(ink.max(axis=axis) > 0.5) for axis in (1, 0))
-    digit = Image.fromarray(ink[rows[0]:rows[-1] + 1, columns[0]:columns[-1] + 1])
-    scale = 20 / max(digit.size)
-    digit = np.asarray(digit.resize([max(1, round(scale * side)) for side in digit.size],
-                                    Image.Resampling.BOX if scale < 1 else
-                                    Image.Resampling.BILINEAR))
-    y, x = (np.average(np.arange(side), weights=digit.sum(axis=1 - axis))
-            for axis, side in enumerate(digit.shape))
-    top, left = (int(np.clip(round(14 - middle), 0, 28 - side))
-                 for middle, side in zip((y, x), digit.shape))
-    result = np.zeros((28, 28), np.float32)
-    result[top:top + digit.shape[0], left:left + digit.shape[1]] = digit / digit.max()
-    return result.ravel()
+    ink = np.clip(2 * ink / ink.max() - 0.5, 0, 1)  # below 1/4 none, above 3/4 full
+    y, x = np.nonzero(ink > 0.5)
+    digit = Image.fromarray(ink[y.min():y.max() + 1, x.min():x.max() + 1])
+    scale = 20 / max(digit.size)  # as in MNIST: 20 pixels, the centre of its ink at 14
+    sides = [max(1, round(scale * side)) for side in digit.size]
+    digit = np.asarray(digit.resize(sides, Image.BOX if scale < 1 else Image.BILINEAR))
+    before = [int(np.clip(round(14 - np.average(at, weights=digit)), 0, 28 - side))
+              for at, side in zip(np.indices(digit.shape), digit.shape)]
+    margins = [(gap, 28 - side - gap) for gap, side in zip(before, digit.shape)]
+    return np.pad(digit / digit.max(), margins).ravel()
 
-
+SYNTHETIC = "synthetic digits, not MNIST"
 FACES = ["DejaVuSans", "DejaVuSans-Bold", "DejaVuSans-Oblique", "DejaVuSansMono",
          "DejaVuSansMono-Bold", "DejaVuSansMono-BoldOblique", "DejaVuSerif",
          "DejaVuSerif-Bold", "DejaVuSerif-Italic", "STIXGeneral", "STIXGeneralBol",
-         "STIXGeneralBolIta", "cmr10", "cmtt10", "cmti10"]
+         "STIXGeneralBolIta", "cmr10", "cmtt10"]
 VALIDATION_FACES = ["DejaVuSans-BoldOblique", "cmb10", "DejaVuSerif-BoldItalic"]
 TEST_FACES = ["DejaVuSansMono-Oblique", "STIXGeneralItalic", "cmss10"]
-SYNTHETIC = "synthetic digits, not MNIST"
-
 
 def draw_digits(faces, n, rng):
     """Return (X, labels): n variants of the ten digits in these fonts of matplotlib."""
     X = []
     for face in faces:
-        path = os.path.join(matplotlib.get_data_path(), "fonts", "ttf", face + ".ttf")
+        path = f"{matplotlib.get_data_path()}/fonts/ttf/{face}.ttf"
         font = ImageFont.truetype(path, 80)
         for digit in range(10):
             image = Image.new("L", (120, 120), 255)
@@ -278,365 +268,123 @@ def draw_digits(faces, n, rng):
     chosen = rng.integers(len(X), size=n)
     return augment(np.array(X)[chosen], rng, 1.5), chosen % 10  # ten to a face, in order
 
-
-def load(path):
-    """Return (name, training, validation, test), three (X, labels) with X in 0..1."""
-    rng = np.random.default_rng(0)  # the same split, whatever the seed of the training
-    name = path or "MNIST"
-    if path is None:
-        try:
-            path = download()
-        except OSError as error:
-            reasons = str(error).replace("; ", "\n***   ")
-            print(f"\n*** MNIST could not be had:\n***   {reasons}\n"
-                  f"*** Put its four files, for instance from {MIRRORS[0]},\n"
-                  f"*** into {FOLDER}, or name a folder or a CSV with --data.\n"
-                  "*** Until then SYNTHETIC digits, drawn from fonts. It is not MNIST!\n")
-            path = "synthetic"
-    if path == "synthetic":
-        sets = (FACES, 30_000), (VALIDATION_FACES, 3_000), (TEST_FACES, 3_000)
-        return SYNTHETIC, *(draw_digits(*part, rng) for part in sets)
-    if os.path.isdir(path):
-        X, labels = read_pair(path, *list(FILES)[:2])
-        test = read_pair(path, *list(FILES)[2:])
-        order = rng.permutation(len(X))
-        n_validation = len(X) // 12  # 5,000 of 60,000
-    else:
-        X, labels = read_csv(path)
-        n_validation = len(X) // 10
-        held_out, order = np.split(rng.permutation(len(X)), [n_validation])
-        test = X[held_out], labels[held_out]
-    validation, training = order[:n_validation], order[n_validation:]
-    parts = (X[training], labels[training]), (X[validation], labels[validation]), test
-    return name, *((X / np.float32(255), labels) for X, labels in parts)
-
-
-# ---- Training --------------------------------------------------------------------------
-
-def schedule(text, epochs):
-    """Return the schedule that text names, such as "linear" or "step:5:0.1"."""
-    name, *numbers = text.split(":")
-    makers = {"constant": lambda: lambda epoch: 1.0,
-              "linear": lambda: lambda epoch: 1 - epoch / epochs,
-              "step": nn.step_decay,
-              "exponential": nn.exponential_decay,
-              "inverse": lambda rate: lambda epoch: 1 / (1 + rate * epoch)}
-    try:
-        numbers = [amount(number) for number in numbers]
-        if 0 in numbers:
-            raise ValueError
-        return makers[name](*numbers)
-    except (KeyError, TypeError, ValueError, argparse.ArgumentTypeError):
-        raise ValueError(f"--schedule {text}: expected constant, linear, step:N[:GAMMA], "
-                         "exponential:GAMMA or inverse:RATE, above 0") from None
-
-
-def check_writable(path):
-    """Raise OSError now, and not after the training, if path cannot be written."""
-    try:
-        if os.path.isdir(path):
-            raise IsADirectoryError(0, "it is a folder")
-        tempfile.TemporaryFile(dir=os.path.dirname(path) or ".").close()
-    except OSError as error:
-        raise OSError(error.errno, f"cannot write: {error.strerror}", path) from None
-
-
-def check_picture(path):
-    """Raise OSError or ValueError now if the picture cannot be written."""
-    check_writable(path)
-    known = FigureCanvasBase.get_supported_filetypes()
-    if os.path.splitext(path)[1][1:].lower() not in known:
-        raise ValueError(f"{path}: not a picture, its name should end with one of "
-                         + ", ".join(sorted(known)))
-
-
-def train(options):
-    """Train, test, save and draw as the options say; return 0."""
-    rate = schedule(options.schedule, options.epochs)
-    name, (X, labels), validation, (X_test, labels_test) = load(options.data)
-    weights = options.weights or ("synthetic.npz" if name == SYNTHETIC else "mnist.npz")
-    plot = options.plot or os.path.splitext(weights)[0] + ".png"
-    check_writable(weights)
-    check_picture(plot)
-    if os.path.abspath(weights) == os.path.abspath(plot):
-        raise ValueError(f"{plot}: cannot be both the weights and the picture")
-    Y = (1 - options.smooth) * nn.one_hot(labels, 10) + np.float32(options.smooth / 10)
-    sizes = (784, *options.hidden, 10)
-    activations = (options.activation,) * len(options.hidden) + ("softmax",)
-    params = nn.init_params(sizes, activations, options.seed)
-    print(f"data      {name}: {len(X):,} to train, {len(validation[0]):,} to validate, "
-          f"{len(X_test):,} to test")
-    print(f"network   {'-'.join(map(str, sizes))}, {', '.join(activations)}: "
-          f"{sum(p.size for p in params.values()):,} parameters")
-    shown = ("optimizer", "lr", "schedule", "batch_size", "l1", "l2", "dropout", "smooth",
-             "augment", "seed")
-    print("settings  " + ", ".join(f"{key} {getattr(options, key)}" for key in shown),
-          flush=True)
-    kept, started = {}, time.monotonic()
-
-    def on_epoch(epoch, params, history):
-        nonlocal started
-        now = time.monotonic()
-        last = {key: values[-1] for key, values in history.items()}
-        print(f"epoch {epoch:{len(str(options.epochs))}}/{options.epochs} | "
-              f"loss {last['loss']:.4f} | val loss {last['val_loss']:.4f} | "
-              f"val accuracy {last['val_accuracy']:.2%} | {now - started:.1f} s",
-              flush=True)
-        kept.update(epoch=epoch, params=params, history=history)
-        started = now
-
-    try:
-        nn.gradient_descent(
-            params, X, Y, activations, epochs=options.epochs, lr=options.lr,
-            batch_size=options.batch_size, optimizer=options.optimizer, schedule=rate,
-            l1=options.l1, l2=options.l2, dropout=options.dropout, validation=validation,
-            augment=functools.partial(augment, strength=options.augment)
-            if options.augment else None, seed=options.seed, on_epoch=on_epoch)
-    except KeyboardInterrupt:
-        if not kept:
-            raise
-        print(f"\ninterrupted: keeping the weights of epoch {kept['epoch']}")
-    params, history = kept["params"], kept["history"]
-    nn.save_params(weights, params, activations)
-    output, _ = nn.forward(params, X_test, activations)
-    wrong = int((output.argmax(axis=1) != labels_test).sum())
-    result = (f"test accuracy {1 - wrong / len(X_test):.2%} "
-              f"({wrong:,} of {len(X_test):,} wrong)")
-    result += f" on {name}" if name == SYNTHETIC else ""
-    print(result, flush=True)
-    title = f"{'-'.join(map(str, sizes))}, {result}"
-    draw(plot, title, history, params, X_test, labels_test, output, options.show)
-    print(f"wrote {weights} and {plot}")
-    return 0
-
-
 # ---- Pictures --------------------------------------------------------------------------
-
 BLUE, ORANGE = "#0072B2", "#D55E00"
 
-
-def pyplot(show=False):
-    """Return matplotlib.pyplot, which needs no display unless it is to show windows."""
-    if not show:
-        matplotlib.use("agg")
-    import matplotlib.pyplot as plt
-    return plt
-
-
-def tiles(figure, images, titles=None, colors=None, columns=8, **options):
-    """Draw images (n, 784) as rows of small squares with titles."""
-    axes = figure.subplots(-(-len(images) // columns), columns, squeeze=False).ravel()
-    for ax in axes:
-        ax.axis("off")
-    for i, (ax, image) in enumerate(zip(axes, images)):
-        ax.imshow(image.reshape(28, 28), **options)
-        if titles:
-            ax.set_title(titles[i], color=colors[i], fontsize=8, pad=2)
-
-
-def draw(path, title, history, params, X, labels, output, show):
-    """Write a picture of what the network learned, in four parts."""
-    plt = pyplot(show)
-    figure = plt.figure(figsize=(14, 11), layout="constrained")
+def draw(title, history, params, X, labels, output):
+    """Return a Figure of what a network learned, in four parts."""
+    figure = Figure(figsize=(14, 11), layout="constrained")
     figure.suptitle(title, fontsize=14)
-    curves, digits, confusions, weights = figure.subfigures(
-        2, 2, wspace=0.04, hspace=0.04).ravel()
-
-    curves.suptitle("Learning: does validation keep up with training?")
+    curves, digits, mistakes, neurons = figure.subfigures(2, 2, wspace=0.04).flat
+    curves.suptitle("Learning (the loss in training is with dropout, smoothing, augment)")
     epochs = range(1, len(history["loss"]) + 1)
-    for ax, key in zip(curves.subplots(1, 2), ("loss", "accuracy")):
-        ax.plot(epochs, history[key], "o-", color=BLUE, markersize=3,
-                label="training, while learning")
-        ax.plot(epochs, history["val_" + key], "s--", color=ORANGE, markersize=3,
-                label="validation")
-        ax.set(xlabel="epoch", title=key)
+    for ax, name in zip(curves.subplots(1, 2), ("loss", "accuracy")):
+        if name in history:  # no accuracy is recorded in training
+            ax.plot(epochs, history[name], "o-", color=BLUE, label="in training")
+        ax.plot(epochs, history[f"val_{name}"], "s--", color=ORANGE, label="validation")
+        ax.set(xlabel="epoch", title=name)
         ax.xaxis.get_major_locator().set_params(integer=True)
-        ax.grid(alpha=0.3)
         ax.legend()
-
-    predicted = output.argmax(axis=1)
-    right = np.flatnonzero(predicted == labels)[:8]
-    wrong = np.flatnonzero(predicted != labels)
-    wrong = wrong[np.argsort(-output[wrong].max(axis=1))][:24]
     digits.suptitle("Test digits: some that are right, then the most confident mistakes")
-    shown = [*right, *wrong]
-    titles = [f"{predicted[i]}" if predicted[i] == labels[i] else
-              f"said {predicted[i]}, is {labels[i]}" for i in shown]
-    colors = [BLUE if predicted[i] == labels[i] else ORANGE for i in shown]
-    tiles(digits, X[shown], titles, colors, cmap="gray")
+    said = output.argmax(axis=1)
+    right, wrong = np.flatnonzero(said == labels), np.flatnonzero(said != labels)
+    wrong = wrong[np.argsort(-output[wrong].max(axis=1))]
+    tiles(digits, X[[*right[:8], *wrong[:24]]], [f"{said[i]}" for i in right[:8]]
+          + [f"said {said[i]}, is {labels[i]}" for i in wrong[:24]], cmap="gray")
+    mistakes.suptitle("Mistakes on the test digits: what is taken for what")
+    counts, _, _ = np.histogram2d(labels[wrong], said[wrong], bins=range(11))
+    ax = mistakes.subplots()
+    ax.imshow(counts, cmap="Blues", vmin=0, vmax=2 * counts.max() + 1)
+    for i, j in np.argwhere(counts):
+        ax.text(j, i, f"{counts[i, j]:.0f}", ha="center", va="center")
+    ax.set(xlabel="what it said", ylabel="what it is", xticks=range(10), yticks=range(10))
+    W = np.array(sorted(params["W1"].T, key=np.linalg.norm, reverse=True)[:40])
+    neurons.suptitle(f"First layer, {len(W)} strongest neurons: red wants ink, blue none")
+    limit = np.percentile(abs(W), 99.5)
+    tiles(neurons, W, [""] * len(W), cmap="RdBu_r", vmin=-limit, vmax=limit)
+    return figure
 
-    confusions.suptitle("Mistakes on the test digits: what is taken for what")
-    counts = np.zeros((10, 10), int)
-    np.add.at(counts, (labels, predicted), 1)
-    np.fill_diagonal(counts, 0)
-    ax = confusions.subplots()
-    ax.imshow(counts, cmap="Blues")
-    for (i, j), count in np.ndenumerate(counts):
-        if count:
-            ax.text(j, i, count, ha="center", va="center",
-                    color="white" if count > counts.max() / 2 else "black")
-    ax.set(xlabel="what the network said", ylabel="what it is",
-           xticks=range(10), yticks=range(10))
+def tiles(figure, images, titles, **options):
+    """Draw images (n, 784) into the figure in rows of eight, each below its title."""
+    rows, columns = -(-len(images) // 8), min(8, len(images))
+    for i, (image, title) in enumerate(zip(images, titles), start=1):
+        ax = figure.add_subplot(rows, columns, i, frame_on=False, xticks=[], yticks=[])
+        ax.imshow(image.reshape(28, 28), **options)
+        ax.set_title(title, fontsize=8, pad=2, parse_math=False)
 
-    W = params["W1"].T
-    strongest = np.argsort(-np.linalg.norm(W, axis=1))[:40]
-    weights.suptitle(f"First layer, {len(strongest)} strongest neurons: red wants ink, "
-                     "blue wants none")
-    limit = np.percentile(abs(W[strongest]), 99.5)
-    tiles(weights, W[strongest], cmap="RdBu_r", vmin=-limit, vmax=limit)
-    save(plt, figure, path, show)
-
-
-def save(plt, figure, path, show=False):
-    """Write the figure as a picture, and show it if asked to."""
-    figure.savefig(path, dpi=100)
-    if show:
-        plt.show()
-        if plt.get_backend().lower() == "agg":
-            print("there is no display to show it on")
-    plt.close(figure)
-
-
-# ---- Your own digit --------------------------------------------------------------------
-
+# ---- Command line ----------------------------------------------------------------------
 def predict(options):
-    """Print the three most likely digits of each image; return 1 if any is unreadable."""
-    weights = options.weights or "mnist.npz"
-    plot = options.plot or "predictions.png"
-    if not os.path.exists(weights):
-        raise ValueError(f"{weights}: no such file; train first, or give --weights")
+    """Print the likeliest digits of each image; return 1 if one could not be read."""
+    weights, plot = options.weights or "mnist.npz", options.plot or "predictions.png"
+    if not Path(weights).exists():
+        if options.weights or not Path("synthetic.npz").exists():
+            raise ValueError(f"{weights}: no such file; train first, or give --weights")
+        weights = "synthetic.npz"
+        print(f"there is no mnist.npz: using {weights}, trained on {SYNTHETIC}")
     params, activations = nn.load_params(weights)
     if len(params["W1"]) != 784 or len(params[f"b{len(activations)}"]) != 10:
         raise ValueError(f"{weights}: not a network from 784 pixels to 10 digits")
-    check_picture(plot)
-    names, X = [], []
+    X, titles = [], []
     for path in options.predict:
         try:
-            with Image.open(path) as image:
+            with naming(path), Image.open(path) as image:
                 X.append(prepare(image))
-                names.append(path)
-        except Exception as error:  # a damaged image fails in a dozen ways
-            complain(error, path)
-    if names:
-        output, _ = nn.forward(params, np.array(X), activations)
-        for name, probabilities in zip(names, output):
-            best = np.argsort(-probabilities)[:3]
-            print(f"{name}: " + ", ".join(f"{i} ({probabilities[i]:.1%})" for i in best))
-        draw_predictions(plot, names, X, output, options.show)
+            output, _ = nn.forward(params, X[-1:], activations)
+            said = [f"{d} ({output[0, d]:.1%})" for d in np.argsort(-output[0])[:3]]
+            print(f"{path}: {', '.join(said)}")
+            titles.append("\n".join([ascii(Path(path).name[-20:]), *said]))
+        except ValueError as error:  # the others can still be read
+            print("train_mnist.py:", error, file=sys.stderr)
+    if X:
+        figure = Figure((2 * min(8, len(X)), 2.6 * -(-len(X) // 8)), layout="constrained")
+        tiles(figure, X, titles, cmap="gray")
+        with naming(plot):
+            figure.savefig(plot)
         print(f"wrote {plot}")
-    return 0 if len(names) == len(options.predict) else 1
-
-
-def draw_predictions(path, names, X, output, show):
-    """Write a picture of what the network saw, beside what it says."""
-    plt = pyplot(show)
-    figure, axes = plt.subplots(len(X), 2, figsize=(6, 2.2 * len(X)), squeeze=False,
-                                layout="constrained", width_ratios=(1, 2))
-    for (left, right), name, image, probabilities in zip(axes, names, X, output):
-        left.imshow(image.reshape(28, 28), cmap="gray", vmin=0, vmax=1)
-        left.set_axis_off()
-        plain = os.path.basename(name)[-30:].encode("ascii", "replace").decode()
-        left.set_title(plain, fontsize=9, parse_math=False)
-        bars = right.bar(range(10), probabilities, color=BLUE)
-        bars[int(probabilities.argmax())].set_color(ORANGE)
-        right.set(xticks=range(10), ylim=(0, 1), ylabel="probability")
-    save(plt, figure, path, show)
-
-
-# ---- Command line ----------------------------------------------------------------------
-
-def complain(error, path=None):
-    """Print what an exception says as one line on stderr, with the path it is about."""
-    path = path or getattr(error, "filename", None)
-    if isinstance(error, Image.UnidentifiedImageError):
-        text = "not an image"
-    elif isinstance(error, OSError) and error.strerror:
-        text = error.strerror
-    else:
-        text = " ".join(str(error).split()) or type(error).__name__
-    script = os.path.basename(sys.argv[0]) or "train_mnist.py"
-    print(f"{script}: " + (f"{path}: {text}" if path else text), file=sys.stderr)
-
-
-def number(text, convert, low, high, what):
-    """Return text as a number from low to below high, or tell what was expected."""
-    try:
-        value = convert(text)
-    except ValueError:
-        value = math.nan
-    if not low <= value < high:
-        raise argparse.ArgumentTypeError(f"{text!r} is not {what}")
-    return value
-
-
-positive = functools.partial(number, convert=int, low=1, high=10**6, what="1, 2, 3, ...")
-natural = functools.partial(number, convert=int, low=0, high=2**63, what="0, 1, 2, ...")
-amount = functools.partial(number, convert=float, low=0, high=math.inf, what="0 or more")
-share = functools.partial(number, convert=float, low=0, high=1, what="from 0 to below 1")
-
+    return 0 if len(X) == len(options.predict) else 1
 
 def parse(arguments):
     """Return the options on the command line."""
-    parser = argparse.ArgumentParser(
-        description="Train a fully connected network on handwritten digits, test it once "
-        "and write its weights and a picture of what it learned.",
-        epilog="Example, 99.3% in a minute or so: python train_mnist.py --hidden 512 512 "
-        "--dropout 0 --augment --smooth 0.1 --batch-size 256 --epochs 25")
-    data = parser.add_argument_group("data").add_argument
-    data("--data", metavar="PATH", help="a folder with the four MNIST files, a CSV with "
-         "label,pixel0,...,pixel783, or the word synthetic for digits drawn from fonts; "
-         "default: data/ beside this script, which is filled by download")
-    data("--augment", metavar="STRENGTH", nargs="?", type=amount, const=1.0, default=0.0,
-         help="shift, turn and bend the digits anew every epoch, STRENGTH 1 if not given")
-    network = parser.add_argument_group("network").add_argument
-    network("--hidden", metavar="N", nargs="*", type=positive, default=[512, 256],
-            help="sizes of the hidden layers, none for no such layer, default 512 256")
-    network("--activation", choices=list(nn.ACTIVATIONS), default="relu",
-            help="of the hidden layers, default %(default)s")
-    training = parser.add_argument_group("training").add_argument
-    training("--epochs", metavar="N", type=positive, default=10,
-             help="default %(default)s")
-    training("--batch-size", metavar="N", type=positive, default=128,
-             help="default %(default)s")
-    training("--optimizer", choices=list(nn.OPTIMIZERS), default="adam",
-             help="default %(default)s")
-    training("--lr", type=amount, default=0.003,
-             help="learning rate, default %(default)s")
-    training("--schedule", default="linear", help="of the learning rate: constant; linear"
-             " to 0 at the end; step:N[:GAMMA], times GAMMA or 0.1 every N epochs; "
-             "exponential:GAMMA, times GAMMA every epoch; inverse:RATE, divided by "
-             "1 + RATE * epoch; default %(default)s")
-    training("--l1", type=amount, default=0.0, help="penalty on |W|, default %(default)s")
-    training("--l2", type=amount, default=0.0, help="penalty on W^2, default %(default)s")
-    training("--dropout", type=share, default=0.3,
-             help="share of the hidden activations to drop, default %(default)s")
-    training("--smooth", type=share, default=0.0, help="share of each target to spread "
-             "over all digits, against overconfidence, default %(default)s")
-    training("--seed", metavar="N", type=natural, default=0, help="default %(default)s")
-    output = parser.add_argument_group("output").add_argument
-    output("--weights", metavar="FILE", help="to write, or with --predict to read; "
-           "default mnist.npz, or synthetic.npz for synthetic digits")
-    output("--plot", metavar="FILE", help="the picture to write, by default named as the "
-           "weights, or predictions.png with --predict")
-    output("--show", action="store_true", help="show the picture in a window as well")
-    output("--predict", metavar="IMAGE", nargs="+", help="do not train: read the digit "
-           "on each of these pictures, one on plain paper, with the weights")
-    return parser.parse_args(arguments)
-
+    parser = argparse.ArgumentParser(description="Train a network on handwritten digits. "
+        "99.3% in a minute or so: python train_mnist.py --hidden 512 512 --dropout 0 "
+        "--augment --smooth 0.1 --batch-size 256 --epochs 25")
+    parser.set_defaults(**SETTINGS)
+    add = parser.add_argument
+    add("--data", metavar="PATH", help="a folder with the four MNIST files, a CSV (label,"
+        "pixel0,...) or synthetic; default: data/ beside this script, filled by download")
+    add("--weights", metavar="FILE", help="to write or to read, default mnist.npz")
+    add("--plot", metavar="FILE", help="to write, else mnist.png or predictions.png")
+    add("--predict", metavar="IMAGE", nargs="+", help="read these instead of training")
+    add("--hidden", type=int, nargs="*", help="neurons of each hidden layer %(default)s")
+    add("--activation", choices=nn.ACTIVATIONS, help="of hidden layers [%(default)s]")
+    add("--optimizer", choices=nn.OPTIMIZERS, help="how to step [%(default)s]")
+    add("--schedule", choices=SCHEDULES, help="how lr falls [%(default)s]")
+    add("--augment", type=float, nargs="?", const=1.0, help="vary the digits, by 1 or so")
+    add("--batch-size", type=int, help="digits to a step [%(default)s]")
+    numbers = {"epochs": "passes over the training digits", "lr": "learning rate",
+               "l1": "penalty on |W|", "l2": "penalty on W^2", "seed": "of all chance",
+               "dropout": "share of neurons off", "smooth": "share of a target to spread"}
+    for name, text in numbers.items():
+        add(f"--{name}", type=type(SETTINGS[name]), help=f"{text} [%(default)s]")
+    options = parser.parse_args(arguments)
+    for name, most in dict(lr=1e38, l1=99, l2=99, smooth=1, augment=99, seed=1e9).items():
+        if not 0 <= getattr(options, name) <= most:
+            parser.error(f"argument --{name}: expected a number from 0 to {most:g}")
+    return options
 
 def main(arguments=None):
     """Run the command line; return the exit code."""
     options = parse(arguments)
     try:
-        return predict(options) if options.predict else train(options)
-    except (OSError, ValueError, FloatingPointError, MemoryError) as error:
-        complain(error)
+        return predict(options) if options.predict else train(options) or 0
+    except (OSError, ValueError, ArithmeticError, MemoryError) as error:
+        print("train_mnist.py:", " ".join(str(error).split()), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        complain("interrupted")
+        print("train_mnist.py: interrupted", file=sys.stderr)
         return 130
 
-
 if __name__ == "__main__":
-    sys.stdout.reconfigure(errors="backslashreplace")  # for names that a console lacks
+    with contextlib.suppress(AttributeError):  # notebooks have no reconfigure
+        sys.stdout.reconfigure(errors="backslashreplace")  # for names a console lacks
     sys.exit(main())
