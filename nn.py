@@ -126,7 +126,7 @@ def compute_loss(params, cache, Y, activations, loss="cross_entropy", l1=0.0, l2
     _check_network(params, activations, loss)
     L, (loss_of_rows, _, _) = len(activations), LOSSES[loss]
     _check_shape("Y", np.shape(Y), cache[f"A{L}"].shape)
-    total = loss_of_rows(cache[f"Z{L}"], cache[f"A{L}"], Y).sum() / len(Y)
+    total = loss_of_rows(cache[f"Z{L}"], cache[f"A{L}"], Y).reshape(len(Y)).mean()
     if l1 or l2:
         # Large weights let the output jump between inputs that hardly differ: a penalty
         # keeps them small. A bias only shifts a sum, the same for all inputs: no penalty.
@@ -334,11 +334,11 @@ def _check_network(params, activations, loss=None):
     if loss is not None:  # name and slope are now those of the last layer
         _, _, output = _pick("loss", loss, LOSSES)
         _require(output == name or (output is None and slope),
-                 f"{loss} goes with the output {output or 'any but softmax'}, not {name}")
+                 f"{loss} goes with {output or 'another'} as the output, not with {name}")
 
 def _check_shape(name, shape, expected):  # else (n,) - (n, 1) would become (n, n)
     _require(shape == expected, f"{name} has the shape {shape}, expected {expected}; a "
-             "single example goes in as x[None], labels as one_hot(labels, k)")
+             "single x goes in as x[None], numbers y as y[:, None], labels by one_hot")
 
 def _check_data(params, X, Y, activations, loss):
     _check_network(params, activations, loss)

@@ -611,6 +611,10 @@ def test_losses_of_ones_own_need_one_line(monkeypatch):
         params, X, Y, activations, "absolute", epochs=50, validation=(X, Y))
     assert history.keys() == {"loss", "lr", "val_loss"}
     assert history["loss"][-1] < history["loss"][0]
+    monkeypatch.setitem(nn.LOSSES, "entries", (
+        lambda Z, A, Y: abs(A - Y), *nn.LOSSES["absolute"][1:]))
+    with pytest.raises(ValueError, match="reshape"):  # one number a row, not each entry
+        nn.evaluate(params, X, Y, activations, "entries")
 
 def test_one_hot_and_accuracy():
     assert nn.one_hot([2.0, 0.0], 3).tolist() == [[0, 0, 1], [1, 0, 0]]
@@ -667,27 +671,28 @@ BAD_INPUT = [  # the call, what its message must hold
     (lambda: nn.forward({**NET, "W2": np.ones((6, 3), int)}, ROWS, RELU_NET), "be float"),
     (lambda: after(nn.compute_loss, LABELS), "Y has the shape (5,), expected (5, 3)"),
     (lambda: after(nn.compute_loss, THREES, RELU_NET, "crossentropy"), "choose from mse"),
-    (lambda: after(nn.compute_loss, THREES, MSE), "goes with the output softmax, not li"),
-    (lambda: after(nn.compute_loss, THREES, RELU_NET, "mse"), "the output any but softm"),
-    (lambda: after(nn.backward, LABELS), "labels as one_hot"),
+    (lambda: after(nn.compute_loss, THREES, MSE), "cross_entropy goes with softmax"),
+    (lambda: after(nn.compute_loss, THREES, RELU_NET, "mse"), "not with softmax"),
+    (lambda: after(nn.backward, LABELS), "labels by one_hot"),
     (lambda: after(nn.backward, THREES[:, :1]), "Y has the shape (5, 1), expected (5, 3"),
     (lambda: after(nn.backward, THREES, RELU_NET, "hinge"), "unknown loss 'hinge'"),
-    (lambda: after(nn.backward, THREES, MSE), "cross_entropy goes with the output softm"),
+    (lambda: after(nn.backward, THREES, MSE), "goes with softmax as the output, not wi"),
     (lambda: nn.update(NET, NET, {}, 0.1, "adamm"), "optimizer 'adamm': choose from sgd"),
     (lambda: nn.update(NET, NET, {}, 0.1, None), "unknown optimizer None"),
-    (lambda: fit(params=BINARY_NET, activations=BINARY, Y=LABELS / 2), "softmax, not si"),
+    (lambda: fit(params=BINARY_NET, activations=BINARY), "not with sigmoid"),
     (lambda: fit(ROWS[:, :2]), "X has the shape (5, 2), expected (5, 4)"),
     (lambda: fit(ROWS[:3]), "Y has the shape (5, 3), expected (3, 3)"),
     (lambda: fit(ROWS[:0], LABELS[:0]), "zero-size array"),
     (lambda: fit(np.where(np.eye(5, 4) > 0, np.nan, 1.0)), "X or Y holds NaN"),
     (lambda: fit(np.where(np.eye(5, 4) > 0, -np.inf, 1.0)), "X or Y holds NaN"),
+    (lambda: fit(np.where(np.eye(5, 4) > 0, np.inf, 1.0)), "X or Y holds NaN"),
     (lambda: fit(Y=LABELS + 1), "labels: expected (n,) of 0 to 2; see np.unique"),
     (lambda: fit(Y=LABELS - 1), "labels: expected"),
     (lambda: fit(Y=LABELS + 0.5), "labels: expected"),
     (lambda: fit(Y=np.where(LABELS, 1, np.nan)), "labels: expected"),
     (lambda: fit(Y=["a", "b", "c", "b", "a"]), "labels: expected"),
     (lambda: fit(Y=LABELS[:, None]), "Y has the shape (5, 1), expected (5, 3)"),
-    (lambda: fit(Y=np.full((5, 3), 0.5)), "rows of Y do not sum to 1"),
+    (lambda: fit(Y=[[1, 0, 0]] * 4 + [[0.5, 0, 0]]), "rows of Y do not sum to 1"),
     (lambda: fit(Y=np.tile([2.0, -1, 0], (5, 1))), "Y goes from -1.0 to 2.0"),
     (lambda: fit(Y=np.full((5, 3), np.nan)), "X or Y holds NaN"),
     (lambda: fit(Y=LABELS, activations=MSE, loss="mse"), "Y has the shape (5, 1), expec"),
@@ -702,7 +707,7 @@ BAD_INPUT = [  # the call, what its message must hold
     (lambda: fit(validation=(ROWS[:2], LABELS)), "Y has the shape (5, 3), expected (2,"),
     (lambda: fit(validation=(ROWS[:, :2], LABELS)), "X has the shape (5, 2)"),
     (lambda: fit(augment=lambda X, rng: X[:2]), "Y has the shape (5, 3), expected (2, 3"),
-    (lambda: nn.evaluate(NET, ROWS, LABELS, RELU_NET, "mse"), "any but softmax"),
+    (lambda: nn.evaluate(NET, ROWS, LABELS, RELU_NET, "mse"), "mse goes with another as"),
     (lambda: nn.predict(NET, ROWS * np.nan, RELU_NET), "the output holds NaN"),
     (lambda: nn.one_hot([0, 1, 5], 3), "0 to 2"),
     (lambda: nn.one_hot([[0, 1]], 3), "labels: expected (n,)"),
@@ -730,7 +735,8 @@ def test_divergence_ends_training_at_its_step_without_warnings(optimizer):
             1 if len(batches) < 3 else np.nan))
     assert len(batches) == 3
 
-def test_divergence_in_the_last_step_is_seen():
+def test_a_rate_of_0_changes_nothing_and_divergence_in_the_last_step_is_seen():
+    assert same_bits(fit(lr=0.0)[0], NET)
     params = {"W1": np.ones((4, 1), np.float32), "b1": np.ones(1, np.float32)}
     with pytest.raises(FloatingPointError, match="epoch 1"):
         fit(params=params, activations=("linear",), loss="mse", lr=1e39, batch_size=None)
