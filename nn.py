@@ -60,7 +60,7 @@ ACTIVATIONS = {
 def init_params(sizes, activations, seed=0, dtype=np.float32):
     """Return new params for sizes such as (784, 128, 10); seed: an int or a Generator."""
     _require(len(sizes) == len(activations) + 1 and min(sizes) >= 1,  # Checks: at the end
-             f"sizes {sizes}: expected the inputs and a width for each of {activations}")
+             f"sizes {sizes}: expected the inputs, and a width for each of {activations}")
     rng, params = np.random.default_rng(seed), {}
     for l, (d_in, d_out, name) in enumerate(zip(sizes, sizes[1:], activations), start=1):
         # Random: neurons of equal weights would get equal gradients, and stay equal.
@@ -295,7 +295,7 @@ def gradient_descent(params, X, Y, activations, loss="cross_entropy", *, epochs=
 
 # ---- Files -----------------------------------------------------------------------------
 def save_params(path, params, activations):
-    """Write all that predict needs (no optimizer's state) into one .npz, or nothing."""
+    """Write all that predict needs (no optimizer's state) into one .npz, whole or not."""
     part = f"{path}.{os.urandom(4).hex()}.part"  # two writers must not share one
     with open(part, "wb") as file:  # given a name, np.savez would append .npz to it
         np.savez(file, **params, activations=np.array(activations))
@@ -309,16 +309,16 @@ def load_params(path):
             activations = tuple(str(name) for name in params.pop("activations"))
             _check_network(params, activations)
         except Exception as error:  # a damaged file fails in a dozen ways
-            raise ValueError(f"{path} holds no network: {error}") from error
+            raise ValueError(f"{path} is damaged, or holds no network") from error
     return params, activations
 
 # ---- Checks: mistakes that would otherwise pass quietly, or cost an epoch --------------
-def _require(ok, message):
+def _require(ok, *words):
     if not ok:
-        raise ValueError(message)
+        raise ValueError(" ".join(map(str, words)))
 
 def _pick(kind, name, table):
-    _require(name in table, f"unknown {kind} {name!r}: choose from {', '.join(table)}")
+    _require(name in table, "unknown", kind, name, "- choose from", *table)
     return table[name]
 
 def _check_network(params, activations, loss=None):
@@ -326,19 +326,19 @@ def _check_network(params, activations, loss=None):
     expected, d_out = {}, shapes.get("W1", (0,))[0]
     for l, name in enumerate(activations, start=1):
         _, slope = _pick("activation", name, ACTIVATIONS)
-        _require(slope or l == len(activations), f"{name} is only for the output")
+        _require(slope or l == len(activations), name, "is only for the output")
         d_in, d_out = d_out, shapes.get(f"b{l}", (0,))[0]
         expected |= {f"W{l}": (d_in, d_out), f"b{l}": (d_out,)}
-    _require(shapes == expected, f"params have the shapes {shapes}, expected {expected}")
+    _require(shapes == expected, "params have the shapes", shapes, "- expected", expected)
     _require(all(p.dtype.kind == "f" for p in params.values()), "params must be floats")
     if loss is not None:  # name and slope are now those of the last layer
         _, _, output = _pick("loss", loss, LOSSES)
-        _require(output == name or (output is None and slope),
-                 f"{loss} goes with {output or 'another'} as the output, not with {name}")
+        _require(output == name or (output is None and slope), loss, "goes with",
+                 output or "another", "as the output, not with", name)
 
 def _check_shape(name, shape, expected):  # else (n,) - (n, 1) would become (n, n)
-    _require(shape == expected, f"{name} has the shape {shape}, expected {expected}; a "
-             "single x goes in as x[None], numbers y as y[:, None], labels by one_hot")
+    _require(shape == expected, name, "has the shape", shape, "- expected", expected,
+             "- one x goes in as x[None], numbers y as y[:, None], labels by one_hot")
 
 def _check_data(params, X, Y, activations, loss):
     _check_network(params, activations, loss)
@@ -354,7 +354,7 @@ def _check_data(params, X, Y, activations, loss):
     return X, Y.astype(params["W1"].dtype)
 
 def _check_step(epoch, rate, loss, *arrays):
-    _require(rate >= 0, f"epoch {epoch}: the rate {rate} is below 0, so it climbs uphill")
+    _require(rate >= 0, "epoch", epoch, "has the rate", rate, "- below 0 it goes uphill")
     if not all(np.isfinite(array).all() for array in (loss, *arrays)):
         raise FloatingPointError(f"epoch {epoch}: diverged, loss {loss}, lr {rate}; try "
                                  "a smaller lr, or scale X to about -1..1")

@@ -656,32 +656,32 @@ def after(function, Y, activations=RELU_NET, *loss):
     return function(NET, cache, Y, activations, *loss)
 
 BAD_INPUT = [  # the call, what its message must hold
-    (lambda: nn.init_params((4, 3), ("reluu",)), "activation 'reluu': choose from linea"),
+    (lambda: nn.init_params((4, 3), ("reluu",)), "activation reluu - choose from linea"),
     (lambda: nn.init_params((4, 6, 3), ("softmax",)), "sizes (4, 6, 3): expected"),
     (lambda: nn.init_params((4, 0), ("relu",)), "sizes (4, 0): expected"),
     (lambda: nn.init_params((4, 3), ("relu",), dtype=int), "must be floats"),
     (lambda: nn.init_params((4, 3, 2), ("softmax",) * 2), "softmax is only for the outp"),
-    (lambda: nn.forward(NET, ROWS, ("relu", "sotfmax")), "'sotfmax': choose from linear"),
+    (lambda: nn.forward(NET, ROWS, ("relu", "sotfmax")), "sotfmax - choose from linear"),
     (lambda: nn.forward(NET, ROWS, ("softmax",)), "expected {'W1': (4, 6), 'b1': (6,)}"),
     (lambda: nn.forward(NET, ROWS, ("relu", *RELU_NET)), "'W3': (3, 0)"),
-    (lambda: nn.forward(NET, ROWS[:, :3], RELU_NET), "X has the shape (5, 3), expected"),
-    (lambda: nn.forward(NET, ROWS[0], RELU_NET), "X has the shape (4,), expected (4, 4)"),
+    (lambda: nn.forward(NET, ROWS[:, :3], RELU_NET), "X has the shape (5, 3) - expected"),
+    (lambda: nn.forward(NET, ROWS[0], RELU_NET), "X has the shape (4,) - expected (4, 4"),
     (lambda: nn.forward({**NET, "W2": NET["W1"]}, ROWS, RELU_NET), "'W2': (4, 6), 'b2':"),
-    (lambda: nn.forward({**NET, "b2": NET["b2"][:1]}, ROWS, RELU_NET), "'b2': (1,)}, ex"),
+    (lambda: nn.forward({**NET, "b2": NET["b2"][:1]}, ROWS, RELU_NET), "'b2': (1,)} - e"),
     (lambda: nn.forward({**NET, "W2": np.ones((6, 3), int)}, ROWS, RELU_NET), "be float"),
-    (lambda: after(nn.compute_loss, LABELS), "Y has the shape (5,), expected (5, 3)"),
+    (lambda: after(nn.compute_loss, LABELS), "Y has the shape (5,) - expected (5, 3)"),
     (lambda: after(nn.compute_loss, THREES, RELU_NET, "crossentropy"), "choose from mse"),
     (lambda: after(nn.compute_loss, THREES, MSE), "cross_entropy goes with softmax"),
     (lambda: after(nn.compute_loss, THREES, RELU_NET, "mse"), "not with softmax"),
     (lambda: after(nn.backward, LABELS), "labels by one_hot"),
-    (lambda: after(nn.backward, THREES[:, :1]), "Y has the shape (5, 1), expected (5, 3"),
-    (lambda: after(nn.backward, THREES, RELU_NET, "hinge"), "unknown loss 'hinge'"),
+    (lambda: after(nn.backward, THREES[:, :1]), "Y has the shape (5, 1) - expected (5,"),
+    (lambda: after(nn.backward, THREES, RELU_NET, "hinge"), "unknown loss hinge"),
     (lambda: after(nn.backward, THREES, MSE), "goes with softmax as the output, not wi"),
-    (lambda: nn.update(NET, NET, {}, 0.1, "adamm"), "optimizer 'adamm': choose from sgd"),
+    (lambda: nn.update(NET, NET, {}, 0.1, "adamm"), "optimizer adamm - choose from sgd"),
     (lambda: nn.update(NET, NET, {}, 0.1, None), "unknown optimizer None"),
     (lambda: fit(params=BINARY_NET, activations=BINARY), "not with sigmoid"),
-    (lambda: fit(ROWS[:, :2]), "X has the shape (5, 2), expected (5, 4)"),
-    (lambda: fit(ROWS[:3]), "Y has the shape (5, 3), expected (3, 3)"),
+    (lambda: fit(ROWS[:, :2]), "X has the shape (5, 2) - expected (5, 4)"),
+    (lambda: fit(ROWS[:3]), "Y has the shape (5, 3) - expected (3, 3)"),
     (lambda: fit(ROWS[:0], LABELS[:0]), "zero-size array"),
     (lambda: fit(np.where(np.eye(5, 4) > 0, np.nan, 1.0)), "X or Y holds NaN"),
     (lambda: fit(np.where(np.eye(5, 4) > 0, -np.inf, 1.0)), "X or Y holds NaN"),
@@ -691,28 +691,28 @@ BAD_INPUT = [  # the call, what its message must hold
     (lambda: fit(Y=LABELS + 0.5), "labels: expected"),
     (lambda: fit(Y=np.where(LABELS, 1, np.nan)), "labels: expected"),
     (lambda: fit(Y=["a", "b", "c", "b", "a"]), "labels: expected"),
-    (lambda: fit(Y=LABELS[:, None]), "Y has the shape (5, 1), expected (5, 3)"),
+    (lambda: fit(Y=LABELS[:, None]), "Y has the shape (5, 1) - expected (5, 3)"),
     (lambda: fit(Y=[[1, 0, 0]] * 4 + [[0.5, 0, 0]]), "rows of Y do not sum to 1"),
     (lambda: fit(Y=np.tile([2.0, -1, 0], (5, 1))), "Y goes from -1.0 to 2.0"),
     (lambda: fit(Y=np.full((5, 3), np.nan)), "X or Y holds NaN"),
-    (lambda: fit(Y=LABELS, activations=MSE, loss="mse"), "Y has the shape (5, 1), expec"),
+    (lambda: fit(Y=LABELS, activations=MSE, loss="mse"), "Y has the shape (5, 1) - expe"),
     (lambda: binary(LABELS), "Y goes from 0 to 2, expected 0 to 1"),
     (lambda: binary(LABELS % 2 - 0.5), "Y goes from -0.5 to 0.5"),
-    (lambda: binary(np.ones((5, 2))), "Y has the shape (5, 2), expected (5, 1)"),
+    (lambda: binary(np.ones((5, 2))), "Y has the shape (5, 2) - expected (5, 1)"),
     (lambda: fit(epochs=0), "epochs 0, batch_size 32, dropout 0.0: expected"),
     (lambda: fit(batch_size=0), "batch_size 0"), (lambda: fit(batch_size=-3), "batch_si"),
     (lambda: fit(dropout=1.0), "dropout 1.0:"), (lambda: fit(dropout=-0.1), "dropout -0"),
-    (lambda: fit(lr=-1), "epoch 1: the rate -1.0 is below 0"),
+    (lambda: fit(lr=-1), "epoch 1 has the rate -1.0"),
     (lambda: fit(epochs=20, batch_size=2, schedule=lambda done: 1 - done / 10), "epoch"),
-    (lambda: fit(validation=(ROWS[:2], LABELS)), "Y has the shape (5, 3), expected (2,"),
+    (lambda: fit(validation=(ROWS[:2], LABELS)), "Y has the shape (5, 3) - expected (2,"),
     (lambda: fit(validation=(ROWS[:, :2], LABELS)), "X has the shape (5, 2)"),
-    (lambda: fit(augment=lambda X, rng: X[:2]), "Y has the shape (5, 3), expected (2, 3"),
+    (lambda: fit(augment=lambda X, rng: X[:2]), "Y has the shape (5, 3) - expected (2,"),
     (lambda: nn.evaluate(NET, ROWS, LABELS, RELU_NET, "mse"), "mse goes with another as"),
     (lambda: nn.predict(NET, ROWS * np.nan, RELU_NET), "the output holds NaN"),
     (lambda: nn.one_hot([0, 1, 5], 3), "0 to 2"),
     (lambda: nn.one_hot([[0, 1]], 3), "labels: expected (n,)"),
-    (lambda: nn.accuracy([0, 1], [0, 1, 1]), "predicted has the shape (3,), expected (2"),
-    (lambda: nn.accuracy(np.zeros(5), np.zeros((5, 1))), "the shape (5, 1), expected (5")]
+    (lambda: nn.accuracy([0, 1], [0, 1, 1]), "predicted has the shape (3,) - expected ("),
+    (lambda: nn.accuracy(np.zeros(5), np.zeros((5, 1))), "the shape (5, 1) - expected (")]
 
 @pytest.mark.parametrize("number", range(len(BAD_INPUT)))
 def test_bad_input_is_one_clear_line(number):
@@ -796,7 +796,7 @@ def test_files_with_wrong_arrays_are_refused(what, tmp_path):
         nn.load_params(path)
     assert str(path) in str(error.value) and "\n" not in str(error.value)
     if what == "an object":  # a pickle could run any code, so it is not even opened
-        assert "allow_pickle=False" in str(error.value)
+        assert "allow_pickle=False" in str(error.value.__cause__)
 
 def test_damaged_bytes_are_refused_or_harmless(tmp_path):
     path, rng, refused = tmp_path / "net.npz", np.random.default_rng(0), 0
@@ -1198,7 +1198,7 @@ def as_a_person_draws(digit, style):
     pixels += np.random.default_rng(style).normal(0, noise, pixels.shape)
     return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
 
-@pytest.mark.skipif(not (HERE / "data").is_dir(), reason="train_mnist.py fetches it")
+@pytest.mark.skipif(not [*HERE.glob("data/t*")], reason="train_mnist.py fetches it")
 def test_the_default_network_reaches_98_percent_and_reads_pictures(tmp_path):
     done = subprocess.run([sys.executable, HERE / "train_mnist.py"], cwd=tmp_path,
                           capture_output=True, text=True)

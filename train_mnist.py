@@ -45,7 +45,7 @@ def train(options):
         raise ValueError(f"{weights}: is a folder, or also the --plot: name another file")
     sizes = (784, *options.hidden, 10)  # 28 x 28 pixels in, a probability per digit out
     activations = (options.activation,) * len(options.hidden) + ("softmax",)
-    with naming("--hidden"):
+    with naming("--hidden or --activation"):
         params = nn.init_params(sizes, activations, options.seed)
     Y = (1 - options.smooth) * nn.one_hot(labels, 10) + np.float32(options.smooth / 10)
     network = "-".join(map(str, sizes))
@@ -108,7 +108,7 @@ def load(path):
     rng = np.random.default_rng(0)  # the same split, whatever the seed of the training
     name = path or "MNIST"
     if path is None:
-        with naming(f"{FOLDER} (--data can name another folder)"):
+        with naming(f"{FOLDER} (else --data FOLDER, or synthetic)"):
             path = FOLDER if download() else "synthetic"
     if path == "synthetic":
         sets = (FACES, 30_000), (VALIDATION_FACES, 3_000), (TEST_FACES, 3_000)
@@ -149,7 +149,7 @@ def download():
 def fetch(url, digest):
     """Return the bytes at the URL; ConnectionError if it fails or they are wrong."""
     data = bytearray()
-    with naming(url, ConnectionError), urllib.request.urlopen(url, timeout=10) as answer:
+    with naming(url, ConnectionError), urllib.request.urlopen(url, timeout=5) as answer:
         while chunk := answer.read(65_536):
             data += chunk
             if sys.stdout.isatty():
@@ -318,7 +318,7 @@ def predict(options):
     weights, plot = options.weights or "mnist.npz", options.plot or "predictions.png"
     if not Path(weights).exists():
         if options.weights or not Path("synthetic.npz").exists():
-            raise ValueError(f"{weights}: no such file; train first, or give --weights")
+            raise ValueError(f"{weights}: no such file; train, or give --weights")
         weights = "synthetic.npz"
         print(f"there is no mnist.npz: using {weights}, trained on {SYNTHETIC}")
     params, activations = nn.load_params(weights)

@@ -251,7 +251,7 @@ def search(passes=600, seed=0):
             if loss < lowest:
                 found[name], lowest = params, loss
     found["gradient descent"], _ = nn.gradient_descent(start, X, labels, ACTIVATIONS,
-        epochs=passes // 3, batch_size=None, lr=0.03, optimizer="adam")
+        epochs=-(-passes // 3), batch_size=None, lr=0.03, optimizer="adam")
     figure = Figure(figsize=(10, 3.6), layout="constrained")
     for ax, (name, params) in zip(figure.subplots(1, 3), found.items()):
         right = nn.evaluate(params, X, labels, ACTIVATIONS)["accuracy"]
