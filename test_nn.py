@@ -12,8 +12,8 @@
 
 Gradients are compared with finite differences, then with PyTorch and JAX; training with a
 plain loop; then come the faults that other networks have, the contract line by line, bad
-input, files, the two scripts and README. An activation, a loss or an optimizer that is
-added to its table is tested without another line here.
+input, files, the two scripts and README. An activation or a loss that is added to its
+table has its gradients tested without another line here; an optimizer, that it descends.
 """
 import concurrent.futures
 import functools
@@ -122,8 +122,8 @@ def test_gradients_by_central_differences(hidden, output, loss, sizes, l1, l2, d
                 for key in params}
     expected["X"] = slopes(lambda X: loss_at(params, X), X)
     for key, value in expected.items():
-        error = np.linalg.norm(grads[key] - value)
-        assert error <= 1e-6 * np.linalg.norm(value) + 1e-9, (key, error)
+        g, norm = grads[key], np.linalg.norm
+        assert norm(g - value) <= 1e-6 * norm(value) + 1e-9, (key, "is times", g / value)
 
 # ---- PyTorch: loss, gradients, whole trainings -----------------------------------------
 TORCH_KNOWS = ("linear", "relu", "tanh", "sigmoid", "softmax")
@@ -656,12 +656,12 @@ def after(function, Y, activations=RELU_NET, *loss):
     return function(NET, cache, Y, activations, *loss)
 
 BAD_INPUT = [  # the call, what its message must hold
-    (lambda: nn.init_params((4, 3), ("reluu",)), "activation reluu - choose from linea"),
+    (lambda: nn.init_params((4, 3), ("reluu",)), "activation reluu - choose from"),
     (lambda: nn.init_params((4, 6, 3), ("softmax",)), "sizes (4, 6, 3): expected"),
     (lambda: nn.init_params((4, 0), ("relu",)), "sizes (4, 0): expected"),
     (lambda: nn.init_params((4, 3), ("relu",), dtype=int), "must be floats"),
     (lambda: nn.init_params((4, 3, 2), ("softmax",) * 2), "softmax is only for the outp"),
-    (lambda: nn.forward(NET, ROWS, ("relu", "sotfmax")), "sotfmax - choose from linear"),
+    (lambda: nn.forward(NET, ROWS, ("relu", "sotfmax")), "sotfmax - choose from"),
     (lambda: nn.forward(NET, ROWS, ("softmax",)), "expected {'W1': (4, 6), 'b1': (6,)}"),
     (lambda: nn.forward(NET, ROWS, ("relu", *RELU_NET)), "'W3': (3, 0)"),
     (lambda: nn.forward(NET, ROWS[:, :3], RELU_NET), "X has the shape (5, 3) - expected"),
@@ -670,14 +670,14 @@ BAD_INPUT = [  # the call, what its message must hold
     (lambda: nn.forward({**NET, "b2": NET["b2"][:1]}, ROWS, RELU_NET), "'b2': (1,)} - e"),
     (lambda: nn.forward({**NET, "W2": np.ones((6, 3), int)}, ROWS, RELU_NET), "be float"),
     (lambda: after(nn.compute_loss, LABELS), "Y has the shape (5,) - expected (5, 3)"),
-    (lambda: after(nn.compute_loss, THREES, RELU_NET, "crossentropy"), "choose from mse"),
+    (lambda: after(nn.compute_loss, THREES, RELU_NET, "crossentropy"), "crossentropy - choose from"),
     (lambda: after(nn.compute_loss, THREES, MSE), "cross_entropy goes with softmax"),
     (lambda: after(nn.compute_loss, THREES, RELU_NET, "mse"), "not with softmax"),
     (lambda: after(nn.backward, LABELS), "labels by one_hot"),
     (lambda: after(nn.backward, THREES[:, :1]), "Y has the shape (5, 1) - expected (5,"),
     (lambda: after(nn.backward, THREES, RELU_NET, "hinge"), "unknown loss hinge"),
     (lambda: after(nn.backward, THREES, MSE), "goes with softmax as the output, not wi"),
-    (lambda: nn.update(NET, NET, {}, 0.1, "adamm"), "optimizer adamm - choose from sgd"),
+    (lambda: nn.update(NET, NET, {}, 0.1, "adamm"), "optimizer adamm - choose from"),
     (lambda: nn.update(NET, NET, {}, 0.1, None), "unknown optimizer None"),
     (lambda: fit(params=BINARY_NET, activations=BINARY), "not with sigmoid"),
     (lambda: fit(ROWS[:, :2]), "X has the shape (5, 2) - expected (5, 4)"),
@@ -1143,7 +1143,7 @@ def test_experiments_say_what_they_find(command, code, words, run_xor):
 def test_step_prints_lines_that_it_executes_and_a_nudge_that_agrees(run_xor):
     numbers = {line.split(" = ")[0]: float(line.split()[-1])
                for line in run_xor("step --lr 0.25")[1].splitlines() if " = " in line}
-    assert numbers["growth"] == pytest.approx(numbers["slope"], abs=1e-4)
+    assert numbers["growth"] == pytest.approx(numbers["slope"], abs=1e-3)
     assert numbers["z"] == pytest.approx(1.2) and numbers["new_loss"] < numbers["loss"]
 
 def test_spiral_shows_over_fitting_and_a_cure_that_works(run_xor):

@@ -41,7 +41,7 @@ def train(X, Y, sizes, activations, loss, epochs, schedule, seed, **options):
 def try_changes(run, settings, changes, n_seeds, what):
     """Print the mean of run(**settings)[-1] over some seeds, as it is and changed."""
     seeds = range(settings["seed"], settings["seed"] + n_seeds)
-    print(f"What would help? {what}, with the seeds {seeds[0]} to {seeds[-1]}:")
+    print(f"What helps, hurting no seed? {what}, seeds {seeds[0]} to {seeds[-1]}:")
     for change in [{}, *(c for c in changes if settings | c != settings)]:
         right = np.array([run(**settings | change | {"seed": s})[-1] for s in seeds])
         before = before if change else right  # the first change, {}, is as it is
@@ -98,7 +98,7 @@ def xor(hidden=(8,), activation="tanh", output="sigmoid", loss="auto", optimizer
     print(f"loss {losses[-1]:.4f}:", "solved" if solved else "NOT solved")
     if not hidden or activation == "linear":
         print("No seed helps: without a hidden layer that bends, it draws a straight "
-              "line, and\nnone has (0, 1), (1, 0) on one side, the others on the other.")
+              "line, and\nnone parts (0, 1), (1, 0) from the others; 0.500 is neither.")
     if not solved:
         changes = [{"activation": "tanh", "hidden": (8,)}, {"hidden": (16,)}, {"lr": 0.1},
                    {"activation": "tanh"}, {"optimizer": "adam"}, {"epochs": 3 * epochs},
@@ -128,7 +128,7 @@ Z2 = A1 @ W2 + b2
 A2 = 1 / (1 + np.exp(-Z2))
 Y = np.array([[1.0], [0.0]])
 loss = np.mean(-np.log(np.where(Y == 1, A2, 1 - A2)))
-# Backward: how fast the loss grows with each number above; with Z2, by A2 - Y
+# Backward: how fast the loss grows with each number above; with Z2, (A2 - Y) / n
 dZ2 = (A2 - Y) / len(X)
 dW2 = A1.T @ dZ2
 db2 = dZ2.sum(axis=0)
@@ -145,7 +145,7 @@ new_A1 = np.maximum(X @ new_W1 + new_b1, 0)
 new_A2 = 1 / (1 + np.exp(-(new_A1 @ new_W2 + new_b2)))
 new_loss = np.mean(-np.log(np.where(Y == 1, new_A2, 1 - new_A2)))
 # Nudge: if W1[0, 0] alone is raised by a tiny h, the loss grows by about dW1[0, 0] * h
-h = 0.0001
+h = 0.001
 up_A1 = np.maximum(X @ (W1 + [[h, 0, 0], [0, 0, 0]]) + b1, 0)
 up_A2 = 1 / (1 + np.exp(-(up_A1 @ W2 + b2)))
 up_loss = np.mean(-np.log(np.where(Y == 1, up_A2, 1 - up_A2)))
@@ -242,7 +242,7 @@ def search(passes=600, seed=0):
     start = nn.init_params(SIZES, ACTIVATIONS, rng)
     ways = {"random guesses": lambda best: nn.init_params(SIZES, ACTIVATIONS, rng),
             "nudges kept if better": lambda best: {
-                key: p + rng.normal(0, 0.03, p.shape) for key, p in best.items()}}
+                key: p + rng.normal(0, 0.1, p.shape) for key, p in best.items()}}
     for name, propose in ways.items():
         found[name], lowest = start, nn.evaluate(start, X, labels, ACTIVATIONS)["loss"]
         for _ in range(passes):
@@ -280,7 +280,7 @@ def optimizers(epochs=200, seed=0):
                  for lr in rates]
         best[name] = rates[np.argmin(means)]
     lrs = best["sgd"] / 30, best["sgd"], best["sgd"] * 3
-    panels = {"sgd with a rate too small, right, too large": [("sgd", lr) for lr in lrs],
+    panels = {"sgd with a rate too small, best, too large": [("sgd", lr) for lr in lrs],
               "each rule with the best of ten rates": best.items()}
     figure = Figure(figsize=(10, 4.4), layout="constrained")
     for ax, (title, runs) in zip(figure.subplots(1, 2), panels.items()):
