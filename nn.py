@@ -196,7 +196,7 @@ def adam(p, g, memory, lr, beta1=0.9, beta2=0.999, eps=1e-8):
     v = beta2 * memory.get("v", 0.0) + (1 - beta2) * g * g
     M = m / (1 - beta1 ** t)  # m began at 0, and after t steps that 0 still weighs
     V = v / (1 - beta2 ** t)  # beta1^t, all g together the rest: divide by it; v likewise
-    return p - lr * M / (V ** 0.5 + eps), {"t": t, "m": m, "v": v}
+    return p - lr * (M / (V ** 0.5 + eps)), {"t": t, "m": m, "v": v}
 
 OPTIMIZERS = {rule.__name__: rule for rule in (sgd, momentum, adagrad, rmsprop, adam)}
 
