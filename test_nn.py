@@ -670,7 +670,7 @@ BAD_INPUT = [  # the call, what its message must hold
     (lambda: nn.forward({**NET, "b2": NET["b2"][:1]}, ROWS, RELU_NET), "'b2': (1,)} - e"),
     (lambda: nn.forward({**NET, "W2": np.ones((6, 3), int)}, ROWS, RELU_NET), "be float"),
     (lambda: after(nn.compute_loss, LABELS), "Y has the shape (5,) - expected (5, 3)"),
-    (lambda: after(nn.compute_loss, THREES, RELU_NET, "crossentropy"), "crossentropy - choose from"),
+    (lambda: after(nn.compute_loss, THREES, RELU_NET, "mae"), "loss mae - choose from"),
     (lambda: after(nn.compute_loss, THREES, MSE), "cross_entropy goes with softmax"),
     (lambda: after(nn.compute_loss, THREES, RELU_NET, "mse"), "not with softmax"),
     (lambda: after(nn.backward, LABELS), "labels by one_hot"),
