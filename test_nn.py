@@ -1428,7 +1428,7 @@ CONTESTANTS = {"nn.py": (nn_epochs, "numpy"), "PyTorch": (torch_epochs, "torch")
                "sklearn": (sklearn_epochs, "sklearn"), "JAX": (jax_epochs, "jax"),
                "products": (bare_epochs, "numpy")}
 
-def benchmark(rounds=5, layers=(10, 128, 512, 800)):
+def benchmark(rounds=3, layers=(10, 128, 512, 800)):
     """Print seconds per epoch, medians of interleaved rounds, and ratios."""
     names = [name for name, (_, module) in CONTESTANTS.items()
              if importlib.util.find_spec(module)]
