@@ -5,13 +5,13 @@
 # ///
 """test_nn.py: the proof that goes with nn.py.
 
-    python -m pytest                those that need PyTorch, JAX or the MNIST files are
-                                    skipped where these are missing
+    python -m pytest                all tests; skipped are those for which PyTorch, JAX or
+                                    the MNIST files are missing
     python test_nn.py --benchmark   seconds beside PyTorch, scikit-learn and JAX
 
-What is proved, and against what, is in the banners. An activation or a loss that is added
-to its table in nn.py has its gradients checked here without another line; an optimizer,
-that it is pure and descends.
+The banners say what is proved, and against what. An activation or a loss that is added to
+its table in nn.py has its gradients checked here without another line; an optimizer, that
+it is pure and descends.
 """
 import concurrent.futures
 import contextlib
@@ -46,8 +46,8 @@ RELU_NET = ("relu", "softmax")
 
 # ---- Networks and data to test with ----------------------------------------------------
 def case(activations=RELU_NET, sizes=(4, 6, 3), n=8, seed=0):
-    """Return (params, X, Y) away from all points at which a slope could jump; no bias is
-    zero, so that mistakes with them show. Y: 0 to 1, for softmax in rows of the sum 1."""
+    """Return (params, X, Y): no Z, W or b is near 0, where a slope could jump; no layer
+    gives only 0. Y goes from 0 to 1; for softmax, in rows that sum to 1."""
     for number in range(1000 * seed, 1000 * seed + 1000):
         rng = np.random.default_rng(number)
         params = {key: rng.normal(size=p.shape) if key[0] == "b" else p for key, p in
@@ -56,7 +56,8 @@ def case(activations=RELU_NET, sizes=(4, 6, 3), n=8, seed=0):
         Y = Y / Y.sum(axis=1, keepdims=True) if activations[-1] == "softmax" else Y
         _, cache = nn.forward(params, X, activations)
         arrays = [cache[key] for key in cache if key[0] == "Z"] + list(params.values())
-        if min(abs(array).min() for array in arrays) > 1e-3:
+        alive = all(cache[key].any() for key in cache if key[0] == "A")
+        if alive and min(abs(array).min() for array in arrays) > 1e-3:
             return params, X, Y
     raise AssertionError("no smooth case found")
 
@@ -78,16 +79,15 @@ def slopes(f, array, h=1e-5):
     return result
 
 @pytest.mark.parametrize("sizes, l1, l2, dropout", [
-    ((4, 6, 5, 3), 0, 0, 0), ((4, 6, 5, 3), 0.02, 0, 0.4), ((4, 5, 1), 0.01, 0.3, 0),
-    ((3, 2), 0, 0.1, 0)])
+    ((4, 6, 5, 3), 0, 0, 0), ((4, 6, 5, 3), 0.02, 0, 0.4), ((4, 5, 2), 0.01, 0.3, 0)])
 @pytest.mark.parametrize("output, loss", PAIRS)
 @pytest.mark.parametrize("hidden", HIDDEN)
 def test_gradients_by_central_differences(hidden, output, loss, sizes, l1, l2, dropout):
     activations = (hidden,) * (len(sizes) - 2) + (output,)
     params, X, Y = case(activations, sizes)
     def loss_at(params, X):
-        masks = np.random.default_rng(5)  # the same every time
-        _, cache = nn.forward(params, X, activations, dropout, masks)
+        rng = np.random.default_rng(5)  # the same masks every time
+        _, cache = nn.forward(params, X, activations, dropout, rng)
         return nn.compute_loss(params, cache, Y, activations, loss, l1, l2)
     _, cache = nn.forward(params, X, activations, dropout, np.random.default_rng(5))
     grads = nn.backward(params, cache, Y, activations, loss, l1, l2, wrt_input=True)
@@ -97,7 +97,7 @@ def test_gradients_by_central_differences(hidden, output, loss, sizes, l1, l2, d
     expected["X"] = slopes(lambda X: loss_at(params, X), X)
     for key, value in expected.items():
         g, norm = grads[key], np.linalg.norm
-        assert norm(g - value) <= 1e-6 * norm(value) + 1e-9, f"{key} is {g / value} times"
+        assert norm(g - value) <= 1e-6 * norm(value) + 1e-9, f"{key}: {g}, not {value}"
 
 # ---- PyTorch: forty steps of training, and so losses, gradients and optimizers ---------
 TORCH_KNOWS = ["linear", "relu", "tanh", "sigmoid", "softmax"]
@@ -114,7 +114,7 @@ def setting(seed):
     rng = np.random.default_rng(seed)
     known = [(output, loss) for output, loss in PAIRS
              if output in TORCH_KNOWS and loss in TORCH_LOSSES]
-    output, loss = known[rng.integers(len(known))]
+    output, loss = known[seed % len(known)]
     depth = rng.integers(1, 5)
     hidden = tuple(str(name) for name in rng.choice(TORCH_KNOWS[:-1], depth - 1))
     l1, l2 = [(0.0, 0.0), (0.01, 0.0), (0.02, 0.3)][rng.integers(3)]
@@ -139,7 +139,7 @@ def test_forty_steps_equal_pytorch(seed, optimizer):
     torch = pytest.importorskip("torch")
     sizes, activations, loss, l1, l2 = setting(seed)
     params, X, Y = case(activations, sizes, seed=seed)
-    ours, theirs, options = SCHEDULES[seed % 2]
+    ours, theirs, options = SCHEDULES[seed // 6]
     trained, history = nn.gradient_descent(
         params, X, Y, activations, loss, epochs=40, batch_size=None, lr=0.02,
         optimizer=optimizer, schedule=ours, l1=l1, l2=l2)
@@ -216,8 +216,8 @@ def test_losses_are_means_and_penalties_sums(output, loss, A, Y, expected, db):
     """Means over the rows, and for mse and binary over a row; no penalty on biases."""
     A, Y, k = np.array(A), np.array(Y), len(A[0])
     Z = {"linear": A, "softmax": np.log(A), "sigmoid": np.log(A / (1 - A))}[output]
-    params = {"W1": -np.eye(k), "b1": np.full(k, 3.0)}
-    given, cache = nn.forward(params, 3 - Z, (output,))  # its Z is -(3 - Z) + 3
+    params = {"W1": -np.eye(k), "b1": np.full(k, 3.0)}  # sum(|W|) and sum(W^2) are k
+    given, cache = nn.forward(params, 3 - Z, (output,))
     assert given == pytest.approx(A)
     for l1, l2, penalty in ((0, 0, 0), (0.5, 0, 0.5 * k), (0, 0.25, 0.125 * k)):
         value = nn.compute_loss(params, cache, Y, (output,), loss, l1, l2)
@@ -290,17 +290,19 @@ def test_gradient_descent_equals_a_plain_loop(output, loss, option):
 # scaled in backward, a penalty on dZ, one number for all output biases, 1/n twice. By the
 # plain loop: X and Y shuffled apart or only once, a last batch that is dropped. By
 # PyTorch, and by hand below: an adam without the power of t.
-def test_dropout_keeps_the_mean_and_differs_from_row_to_row():
-    params, X, _ = case(sizes=(4, 60, 3), n=90)
-    for dropout, factors in ((0.0, {1.0}), (0.75, {0.0, 4.0})):
-        output, cache = nn.forward(params, X, RELU_NET, dropout, np.random.default_rng(0))
-        mask = cache.pop("mask1", np.ones((90, 60)))
-        assert set(mask.flat) == factors and mask.mean() == pytest.approx(1, abs=0.1)
-        assert len(np.unique(mask, axis=0)) == (90 if dropout else 1)
-        assert list(cache) == ["X1", "Z1", "A1", "X2", "Z2", "A2"]
-        assert bits(cache["X1"]) == bits(X) and bits(cache["A2"]) == bits(output)
-        assert bits(cache["X2"]) == bits(cache["A1"] * mask)
-    with pytest.raises(AttributeError, match="random"):  # no rng is no reason for none
+def test_dropout_keeps_the_mean_and_float32_stays_float32():
+    params, X, Y = case(sizes=(4, 60, 3), n=90)
+    params = {key: p.astype(np.float32) for key, p in params.items()}
+    output, cache = nn.forward(params, X, RELU_NET, 0.75, np.random.default_rng(0))
+    mask, grads = cache["mask1"], nn.backward(params, cache, Y, RELU_NET)
+    assert set(mask.flat) == {0.0, 4.0} and mask.mean() == pytest.approx(1, abs=0.1)
+    assert len(np.unique(mask, axis=0)) == 90  # one for each row
+    assert list(cache) == ["X1", "Z1", "A1", "mask1", "X2", "Z2", "A2"]
+    assert bits(cache["X1"]) == bits(X.astype("f")) and bits(cache["A2"]) == bits(output)
+    assert bits(cache["X2"]) == bits(cache["A1"] * mask)
+    assert {array.dtype.char for array in (*cache.values(), *grads.values())} == {"f"}
+    assert "mask1" not in nn.forward(params, X, RELU_NET)[1]
+    with pytest.raises(AttributeError, match="random"):  # no rng: not just no dropout
         nn.forward(params, X, RELU_NET, dropout=0.5)
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -342,24 +344,23 @@ def test_nothing_given_is_changed_piles_up_or_is_printed(capsys):
                             validation=(X, targets), augment=noisy, optimizer="adam")
     assert bits(given) == bits(before) and capsys.readouterr() == ("", "")
 
-# ---- Optimizers: those of the table, and rules of one's own ----------------------------
-# What 0 becomes with lr 0.1 by the gradients 1 and then 3; by one as small as eps.
+# ---- Optimizers: by hand; then whether they are pure, and descend ----------------------
+# What 0 becomes with lr 0.1: [by g = 1, then by g = 3, and, where there is an eps, in one
+# step (by a g of its size, what 0 becomes)]
 BY_HAND = {
-    "sgd": [-0.1, -0.4, (1, -0.1)],
-    "momentum": [-0.1, -0.1 - 0.1 * (0.9 * 1 + 3), (1, -0.1)],
+    "sgd": [-0.1, -0.4], "momentum": [-0.1, -0.1 - 0.1 * (0.9 * 1 + 3)],
     "adagrad": [-0.1, -0.1 - 0.1 * 3 / (1 + 9) ** 0.5, (1e-10, -0.1 / (1 + 1))],
-    "rmsprop": [-1.0, -1.0 - 0.1 * 3 / (0.99 * 0.01 + 0.01 * 9) ** 0.5,
-                (1e-8, -0.1 / (0.1 + 1))],
+    "rmsprop": [-1.0, -1.0 - 0.1 * 3 / (0.0099 + 0.09) ** 0.5, (1e-8, -0.1 / (0.1 + 1))],
     "adam": [-0.1, -0.1 - 0.1 * ((0.9 * 0.1 + 0.1 * 3) / 0.19)
              / ((0.999 * 0.001 + 0.001 * 9) / 0.001999) ** 0.5, (1e-8, -0.1 / (1 + 1))]}
 
 @pytest.mark.parametrize("name", BY_HAND)
 def test_steps_of_each_optimizer_by_hand(name):
-    first, second, (tiny, after_tiny) = BY_HAND[name]
-    p, memory = nn.OPTIMIZERS[name](0.0, 1.0, {}, 0.1)
+    rule, (first, second, *tiny) = nn.OPTIMIZERS[name], BY_HAND[name]
+    p, memory = rule(0.0, 1.0, {}, 0.1)
     assert p == pytest.approx(first)
-    assert nn.OPTIMIZERS[name](p, 3.0, memory, 0.1)[0] == pytest.approx(second)
-    assert nn.OPTIMIZERS[name](0.0, tiny, {}, 0.1)[0] == pytest.approx(after_tiny)
+    assert rule(p, 3.0, memory, 0.1)[0] == pytest.approx(second)
+    assert all(rule(0.0, g, {}, 0.1)[0] == pytest.approx(after) for g, after in tiny)
 
 def shares(p, g, memory, lr):
     """Return one array as p and as memory: neither may be written to."""
@@ -369,19 +370,19 @@ def shares(p, g, memory, lr):
 @pytest.mark.parametrize("optimizer", [*nn.OPTIMIZERS, shares])
 def test_each_optimizer_is_pure_keeps_dtype_and_descends(optimizer):
     target = np.array([[1.0, -2.0, 3.0]], np.float32)
-    params, state, sizes = {"W1": 0 * target, "b1": target[0] + 1}, {}, []
-    for _ in range(300):
+    params, state, steep = {"W1": 0 * target, "b1": target[0] + 1}, {}, []
+    for _ in range(300):  # of sum((W1 - target)^2) + sum(b1^2); an "X" is left out
         grads = {"W1": 2 * (params["W1"] - target), "b1": 2 * params["b1"], "X": target}
-        sizes.append(sum((grads[key] ** 2).sum() for key in params))
+        steep.append([np.linalg.norm(grads[key]) for key in params])
         given = {"params": params, "grads": grads, "state": state}
         before = copy.deepcopy(given)
-        params, state = nn.update(params, grads, state, np.float64(0.03), optimizer)
+        params, state = nn.update(params, grads, state, np.float64(0.1), optimizer)
         assert bits(given) == bits(before) and params.keys() == {"W1", "b1"}
         for key, p in params.items():
             assert p.dtype == np.float32 and p.shape == grads[key].shape
-    assert sizes[-1] < 0.7 * sizes[0]  # adagrad is the slowest
+    assert (np.divide(steep[-1], steep[0]) < 0.5).all()  # each array by itself
 
-# ---- The contract, function by function ------------------------------------------------
+# ---- The contract, function by function, by hand ---------------------------------------
 def test_init_params_has_the_spread_of_he_and_of_glorot():
     params = nn.init_params((400, 300, 200, 100), ("relu", "tanh", "softmax"))
     assert list(params) == ["W1", "b1", "W2", "b2", "W3", "b3"]
@@ -449,7 +450,7 @@ def test_on_epoch_is_told_can_stop_and_may_keep_params_and_history():
 
 # ---- Bad input: one line that says what is wrong ---------------------------------------
 NET, ROWS, LABELS = nn.init_params((4, 6, 3), RELU_NET), np.ones((5, 4)), np.arange(5) % 3
-MSE, THREES = ("tanh", "linear"), np.ones((5, 3))
+LINEAR_NET, ONES = ("tanh", "linear"), np.ones((5, 3))
 YES_OR_NO = {"params": nn.init_params((4, 6, 1), ("tanh", "sigmoid")),
              "activations": ("tanh", "sigmoid"), "loss": "binary_cross_entropy"}
 
@@ -469,19 +470,19 @@ BAD_INPUT = [  # the call, what its message must hold
     (lambda: nn.init_params((4, 6, 3), ("softmax",)), "sizes (4, 6, 3): expected"),
     (lambda: nn.init_params((4, 0), ("relu",)), "sizes (4, 0): expected"),
     (lambda: nn.init_params((4, 3), ("relu",), dtype=int), "must be floats"),
-    (lambda: nn.init_params((4, 3, 2), ("softmax",) * 2), "softmax is only for the outp"),
+    (lambda: nn.init_params((4, 3, 2), ("softmax",) * 2), "softmax is only for the"),
     (lambda: nn.forward(NET, ROWS, ("softmax",)), "expected {'W1': (4, 6), 'b1': (6,)}"),
     (lambda: nn.forward(NET, ROWS, ("relu", *RELU_NET)), "'W3': (3, 0)"),
     (lambda: nn.forward(NET, ROWS[:, :3], RELU_NET), "X has the shape (5, 3) - expected"),
-    (lambda: nn.forward(NET, ROWS[0], RELU_NET), "X has the shape (4,) - expected (4, 4"),
-    (lambda: nn.forward({**NET, "b2": NET["b2"][:1]}, ROWS, RELU_NET), "'b2': (1,)} - e"),
-    (lambda: nn.forward({**NET, "W2": np.ones((6, 3), int)}, ROWS, RELU_NET), "be float"),
+    (lambda: nn.forward(NET, ROWS[0], RELU_NET), "X has the shape (4,) - expected (4,"),
+    (lambda: nn.forward({**NET, "b2": NET["b2"][:1]}, ROWS, RELU_NET), "'b2': (1,)} - "),
+    (lambda: nn.forward({**NET, "W2": np.ones((6, 3), int)}, ROWS, RELU_NET), "must be"),
     (lambda: after(nn.compute_loss, LABELS), "Y has the shape (5,) - expected (5, 3)"),
-    (lambda: after(nn.compute_loss, THREES, RELU_NET, "entropy"), "loss entropy - ch"),
-    (lambda: after(nn.compute_loss, THREES, MSE), "cross_entropy goes with softmax"),
-    (lambda: after(nn.compute_loss, THREES, RELU_NET, "mse"), "not with softmax"),
-    (lambda: after(nn.backward, THREES[:, :1]), "Y has the shape (5, 1) - expected (5,"),
-    (lambda: after(nn.backward, THREES, RELU_NET, "entropy"), "unknown loss entropy"),
+    (lambda: after(nn.compute_loss, ONES, RELU_NET, "entropy"), "loss entropy - choose"),
+    (lambda: after(nn.compute_loss, ONES, LINEAR_NET), "cross_entropy goes with softmax"),
+    (lambda: after(nn.compute_loss, ONES, RELU_NET, "mse"), "not with softmax"),
+    (lambda: after(nn.backward, ONES[:, :1]), "Y has the shape (5, 1) - expected (5, 3)"),
+    (lambda: after(nn.backward, ONES, RELU_NET, "entropy"), "unknown loss entropy"),
     (lambda: nn.update(NET, NET, {}, 0.1, "adamm"), "optimizer adamm - choose from"),
     (lambda: fit(**{**YES_OR_NO, "loss": "cross_entropy"}), "not with sigmoid"),
     (lambda: fit(ROWS[:3]), "Y has the shape (5, 3) - expected (3, 3)"),
@@ -493,13 +494,13 @@ BAD_INPUT = [  # the call, what its message must hold
     (lambda: fit(Y=[[1, 0, 0]] * 4 + [[0.5, 0, 0]]), "rows of Y do not sum to 1"),
     (lambda: fit(Y=np.tile([2.0, -1, 0], (5, 1))), "Y goes from -1.0 to 2.0"),
     (lambda: fit(Y=np.full((5, 3), np.nan)), "X or Y holds NaN"),
-    (lambda: fit(activations=MSE, loss="mse"), "Y has the shape (5, 1) - expected (5,"),
+    (lambda: fit(activations=LINEAR_NET, loss="mse"), "Y has the shape (5, 1) - expect"),
     (lambda: fit(**YES_OR_NO), "Y goes from 0 to 2, expected 0 to 1"),
     (lambda: fit(Y=LABELS % 2 - 0.5, **YES_OR_NO), "Y goes from -0.5 to 0.5"),
     (lambda: fit(epochs=0), "epochs 0, batch_size 32, dropout 0.0: expected"),
     (lambda: fit(batch_size=0), "batch_size 0"), (lambda: fit(lr=-1), "the rate -1.0"),
     (lambda: fit(dropout=-0.1), "dropout -0.1"), (lambda: fit(dropout=1), "dropout 1:"),
-    (lambda: fit(epochs=12, schedule=lambda done: 1 - done / 10), "epoch 12 has the ra"),
+    (lambda: fit(epochs=12, schedule=lambda done: 1 - done / 10), "epoch 12 has the"),
     (lambda: fit(validation=(ROWS[:2], LABELS), augment=lambda X, rng: 1 / 0),
      "Y has the shape (5, 3) - expected (2, 3)"),  # before the first step
     (lambda: nn.predict(NET, ROWS * np.nan, RELU_NET), "the output holds NaN"),
@@ -529,18 +530,18 @@ def test_divergence_is_seen_at_its_step_and_also_after_the_last():
         fit(batch_size=1, augment=break_the_third)
     assert len(batches) == 3
     params = {"W1": np.zeros((4, 2), "f"), "b1": np.zeros(2, "f")}
-    with pytest.raises(FloatingPointError, match="epoch 1"):  # by half of its last step
-        fit(Y=np.tile([1, 0], (5, 1)), params=params, activations=("linear",), loss="mse",
-            lr=1e39)
+    with pytest.raises(FloatingPointError, match="epoch 1"):  # one of two neurons is inf
+        fit(Y=np.tile([2, 0], (5, 1)), params=params, activations=("linear",), loss="mse",
+            lr=3e38)
 
-# ---- Files -----------------------------------------------------------------------------
+# ---- Files: back bit for bit, or refused -----------------------------------------------
 def test_saved_networks_come_back_bit_for_bit(tmp_path):
-    for dtype in (np.float32, np.float64):
+    for dtype, path in ((np.float32, tmp_path / "net.npz"),
+                        (np.float64, str(tmp_path / "no_suffix"))):
         params = nn.init_params((4, 6, 3), RELU_NET, 0, dtype)
-        for path in (tmp_path / "net.npz", str(tmp_path / "no_suffix")):
-            nn.save_params(path, params, RELU_NET)
-            loaded, activations = nn.load_params(path)
-            assert activations == RELU_NET and bits(loaded) == bits(params)
+        nn.save_params(path, params, RELU_NET)
+        loaded, activations = nn.load_params(path)
+        assert activations == RELU_NET and bits(loaded) == bits(params)
     assert sorted(os.listdir(tmp_path)) == ["net.npz", "no_suffix"]
 
 def test_a_failed_save_leaves_the_old_file_and_writers_share_none(tmp_path, monkeypatch):
@@ -554,8 +555,7 @@ def test_a_failed_save_leaves_the_old_file_and_writers_share_none(tmp_path, monk
     for _ in range(2):
         with pytest.raises(OSError, match="disk full"):
             nn.save_params(path, NET, RELU_NET)
-    assert bits(nn.load_params(path)[0]) == bits(NET)
-    assert len(written) == 2 and str(path) not in written
+    assert bits(nn.load_params(path)[0]) == bits(NET) and len(written) == 2
 
 WRONG_ARRAYS = [  # what is in the file instead; None: nothing
     {"W2": None}, {"activations": None}, {"activations": ("relu", "relu", "softmax")},
@@ -572,7 +572,7 @@ def test_damaged_files_are_refused(tmp_path):
     nn.save_params(path, NET, RELU_NET)
     whole = path.read_bytes()
     damaged += [whole[:cut] for cut in (0, 1, 10, 100, len(whole) // 2, len(whole) - 1)]
-    damaged += [b"<html>404</html>", bytes(1000), whole[50:], whole.replace(b"?", b"!")]
+    damaged += [b"<html>404</html>", whole[50:], whole.replace(b"?", b"!")]  # a checksum
     for content in damaged:
         path.write_bytes(content)
         with pytest.raises(ValueError) as error:
@@ -583,7 +583,7 @@ def test_damaged_files_are_refused(tmp_path):
         nn.load_params(path)
     assert "allow_pickle=False" in str(error.value.__cause__)
 
-# ---- train_mnist.py: data, downloads, weights ------------------------------------------
+# ---- train_mnist.py: data, downloads, weights, with a folder as the mirror -------------
 QUICK = ["--hidden", "8", "--epochs", "2", "--batch-size", "16"]
 
 def idx(array):
@@ -596,8 +596,7 @@ def digits():
     """The four files of MNIST, with 60 and 40 digits drawn from fonts: {name: bytes}."""
     contents = []
     for n in (60, 40):
-        rng = np.random.default_rng(n)
-        X, labels = train_mnist.draw_digits(["cmr10", "cmss10"], n, rng)
+        X, labels = train_mnist.draw_digits(["cmss10"], n, np.random.default_rng(n))
         contents += [idx((255 * X).reshape(-1, 28, 28)), idx(labels)]
     return dict(zip(train_mnist.FILES, contents))
 
@@ -641,24 +640,25 @@ def test_training_downloads_trains_and_writes(home, capsys):
     assert (nn.predict(params, X, RELU_NET) != labels).sum() == wrong
 
 def test_every_setting_reaches_gradient_descent(home, monkeypatch):
-    seen = {}
-    monkeypatch.setattr(nn, "gradient_descent", lambda params, X, *given, **options: (
-        seen.update(options, Y=given[0], activations=given[1]) or 1 / 0))
+    got = {}
+    monkeypatch.setattr(nn, "gradient_descent", lambda params, X, Y, names, **options: (
+        got.update(options, params=params, Y=Y, names=names) or 1 / 0))  # ends main
     given = {"epochs": 6, "batch_size": 5, "lr": 0.2, "optimizer": "rmsprop", "l1": 0.1,
              "l2": 0.2, "dropout": 0.4, "seed": 7}
     typed = " ".join(f"--{key.replace('_', '-')} {given[key]}" for key in given)
     train_mnist.main(f"--hidden 9 8 --activation tanh --schedule step --smooth 0.5 "
                      f"--augment 0.5 {typed}".split())
-    assert {key: seen[key] for key in given} == given
-    assert seen["activations"] == ("tanh", "tanh", "softmax")
-    assert (seen["Y"].min(), seen["Y"].max()) == pytest.approx((0.05, 0.55))
-    factors = [seen["schedule"](done) for done in (0, 1.9, 2, 4)]
-    assert factors == pytest.approx([1, 1, 0.1, 0.01])
+    assert {key: got[key] for key in given} == given
+    assert got["names"] == ("tanh", "tanh", "softmax")
+    assert bits(got["params"]) == bits(nn.init_params((784, 9, 8, 10), got["names"], 7))
+    np.testing.assert_equal(got["validation"], train_mnist.load(None)[2])
+    assert (got["Y"].min(), got["Y"].max()) == pytest.approx((0.05, 0.55))
+    assert [got["schedule"](done) for done in (0, 2, 4)] == pytest.approx([1, 0.1, 0.01])
     X, (one, other) = np.ones((1, 784), "f"), map(np.random.default_rng, (0, 0))
-    assert bits(seen["augment"](X, one)) == bits(train_mnist.augment(X, other, 0.5))
+    assert bits(got["augment"](X, one)) == bits(train_mnist.augment(X, other, 0.5))
 
 @pytest.mark.parametrize("table", [train_mnist.SCHEDULES, train_xor.SCHEDULES])
-def test_schedules_start_at_one_and_fall_over_the_epochs(table):
+def test_schedules_start_at_one_and_end_where_they_should(table):
     ends = {"constant": 1, "linear": 0.1, "step": 0.01, "exponential": 0.01 ** 0.9,
             "inverse": 1 / 9.1}
     assert {name: f(9, 10) for name, f in table.items()} == pytest.approx(ends)
@@ -684,8 +684,7 @@ DAMAGED = {  # what: (which of the four files, what is in it in place of its byt
     "no dimension": (0, lambda data: b"\0\0\x08\0" + gzip.decompress(data)[4:]),
     "small images": (0, lambda data: idx(np.zeros((60, 10, 10)))),
     "fewer labels": (1, lambda data: idx(np.zeros(59))),
-    "labels up to 10": (1, lambda data: idx(np.arange(60) % 11)),
-    "too few": (2, lambda data: idx(np.zeros((3, 28, 28))))}
+    "labels up to 10": (1, lambda data: idx(np.arange(60) % 11))}
 
 @pytest.mark.parametrize("number, damage", DAMAGED.values(), ids=DAMAGED)
 def test_damaged_idx_files_are_refused_in_one_line(number, damage, digits, home, capsys):
@@ -771,7 +770,7 @@ def test_the_last_epoch_is_in_a_file_and_survives_interrupts(home, monkeypatch, 
         raise KeyboardInterrupt
     def save_and_interrupt(path, *network):
         save(path, *network)
-        saved.append((path, network))
+        saved.append((path, network[0]))
         if len(saved) == 2:
             interrupt()
     with monkeypatch.context() as patch:
@@ -783,7 +782,7 @@ def test_the_last_epoch_is_in_a_file_and_survives_interrupts(home, monkeypatch, 
         assert train_mnist.main([*QUICK, "--epochs", "9"]) == 0
     assert "interrupted: keeping the weights of epoch 2" in capsys.readouterr().out
     assert [path for path, _ in saved] == [*["mnist.unfinished.npz"] * 2, "mnist.npz"]
-    assert bits(nn.load_params("mnist.npz")[0]) == bits(saved[1][1][0])
+    assert bits(nn.load_params("mnist.npz")[0]) == bits(saved[1][1])
     assert Path("mnist.png").exists() and not Path("mnist.unfinished.npz").exists()
     assert "nowhere/a.png: " in complaint(
         capsys, *QUICK, "--weights", "b.npz", "--plot", "nowhere/a.png")
@@ -840,9 +839,11 @@ def test_prepare_sees_the_same_digit_in_pictures_of_every_kind():
     clear.putalpha(ImageOps.invert(plain))
     sixteen = Image.fromarray(np.asarray(plain).astype(np.uint16) * 257)
     noise = np.random.default_rng(0).normal(30, 10, (200, 200))
+    turned = plain.transpose(Image.Transpose.ROTATE_90)
+    turned.getexif()[0x0112] = 6  # as a camera says that it was held upright
     for other in (
             ImageOps.invert(plain), plain.convert("RGB"), plain.convert("P"), clear,
-            sixteen, picture("5", 1400), picture("5", 120), picture("5", 200, 180, 90),
+            turned, sixteen, picture("5", 1400), picture("5", 99, 180, 90),
             Image.fromarray((0.7 * np.asarray(plain) + noise).astype(np.uint8)),
             ImageOps.expand(plain, (250, 250, 0, 0), 255)):  # in a corner
         assert np.corrcoef(train_mnist.prepare(other), digit.ravel())[0, 1] > 0.9
@@ -862,7 +863,7 @@ def test_predict_names_what_it_cannot_read_and_reads_the_rest(home, capsys):
     output, _ = nn.forward(nn.load_params("mnist.npz")[0], X, RELU_NET)
     assert int(said[1]) == output.argmax()
     assert float(said[2]) == pytest.approx(100 * output.max(), abs=0.1)
-    assert Image.open("predictions.png").size[0] > 100
+    assert Path("predictions.png").exists()
     nn.save_params("small.npz", NET, RELU_NET)
     for weights in ("none.npz", "seven.png", "small.npz"):
         assert weights in complaint(capsys, "--predict", "7.png", "--weights", weights)
@@ -922,7 +923,7 @@ EXPERIMENTS = [  # the command, its exit code, and what it prints
      r"guesses: [34]\d\..*\n.*better: [5-8]\d\..*\n.*descent: 9\d\."),
     ("optimizers --epochs 30", 0,  # an added rule, too
      rf":\n.*0.033 .*\n.* 1 .*\n.* 3 (.|\n)*{[*nn.OPTIMIZERS][-1]}, lr .* 1\..* 0\."),
-    ("vanishing", 0, r"sigmoid .*e-.*, last: 0\.0(.|\n)*relu .*: 0\.0(.|\n)*at most 1/4"),
+    ("vanishing", 0, r"sigmoid .*e-.*t: 0\.0(.|\n)*relu +layer 1: 0\.0(.|\n)*at most"),
     ("spiral --activation sigmoid", 0, r"right: 9\d\..*, 9\d\..*\nwrote spiral.png"),
     ("spiral --gif .github/spiral.gif --epochs 20", 0, r"right: 9\d\..*, 9\d\..*\nwrote"),
     ("spiral --points 30 --noise 0.6", 0, r"It over-fits(.|\n)*helps --points 120\n")]
@@ -946,7 +947,7 @@ def test_a_change_helps_if_it_hurts_no_seed(capsys):
                           [{"way": 2}, {"way": 3}], 2, "Share")
     assert re.findall("helps .*", capsys.readouterr().out) == ["helps --way 3"]
 
-def test_pictures_of_the_experiments_show_what_was_computed():
+def test_pictures_are_not_empty_and_regions_are_where_they_should_be():
     for figure, _ in (train_xor.xor(), train_xor.optimizers(5), train_xor.search(9)):
         assert all(ax.has_data() and ax.get_title() for ax in figure.axes)
     (regions, *curves), (X, labels) = (
@@ -1076,7 +1077,7 @@ def test_many_devices_and_many_hosts_give_the_parameters_of_numpy(tmp_path):
     assert all("4 devices, 10 steps" in output for output in outputs)
 
 def test_the_commands_and_pictures_of_the_readme_are_there():
-    """Those of train_xor.py ran above; those that train read their options here."""
+    """Those of train_xor.py ran above, or with fewer epochs; the others are parsed."""
     commands = set(re.findall(r"`python (train_\w+)\.py ?([^`]*)`", README))
     assert len(commands) > 15
     for script, arguments in commands:
