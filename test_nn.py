@@ -5,8 +5,7 @@
 # ///
 """test_nn.py: the proof that goes with nn.py.
 
-    python -m pytest                all tests; skipped are those for which PyTorch, JAX or
-                                    the MNIST files are missing
+    python -m pytest                all; without PyTorch, JAX or MNIST some are skipped
     python test_nn.py --benchmark   seconds beside PyTorch, scikit-learn and JAX
 
 The banners say what is proved, and against what. An activation or a loss that is added to
@@ -79,7 +78,7 @@ def slopes(f, array, h=1e-5):
     return result
 
 @pytest.mark.parametrize("sizes, l1, l2, dropout", [
-    ((4, 6, 5, 3), 0, 0, 0), ((4, 6, 5, 3), 0.02, 0, 0.4), ((4, 5, 2), 0.01, 0.3, 0)])
+    ((4, 6, 5, 3), 0, 0, 0), ((4, 6, 5, 3), 0.02, 0, 0.4), ((4, 5, 2), 0, 0.3, 0)])
 @pytest.mark.parametrize("output, loss", PAIRS)
 @pytest.mark.parametrize("hidden", HIDDEN)
 def test_gradients_by_central_differences(hidden, output, loss, sizes, l1, l2, dropout):
@@ -100,7 +99,9 @@ def test_gradients_by_central_differences(hidden, output, loss, sizes, l1, l2, d
         assert norm(g - value) <= 1e-6 * norm(value) + 1e-9, f"{key}: {g}, not {value}"
 
 # ---- PyTorch: forty steps of training, and so losses, gradients and optimizers ---------
-TORCH_KNOWS = ["linear", "relu", "tanh", "sigmoid", "softmax"]
+TORCH_KNOWS = {
+    "linear": lambda Z: Z, "relu": lambda Z: Z.relu(), "tanh": lambda Z: Z.tanh(),
+    "sigmoid": lambda Z: Z.sigmoid(), "softmax": lambda Z: Z.softmax(1)}
 TORCH_LOSSES = {"mse": "mse_loss", "cross_entropy": "cross_entropy",
                 "binary_cross_entropy": "binary_cross_entropy_with_logits"}
 TORCH_RULES = {"sgd": ("SGD", {}), "momentum": ("SGD", {"momentum": 0.9}), "adam":
@@ -116,7 +117,7 @@ def setting(seed):
              if output in TORCH_KNOWS and loss in TORCH_LOSSES]
     output, loss = known[seed % len(known)]
     depth = rng.integers(1, 5)
-    hidden = tuple(str(name) for name in rng.choice(TORCH_KNOWS[:-1], depth - 1))
+    hidden = tuple(str(name) for name in rng.choice([*TORCH_KNOWS][:-1], depth - 1))
     l1, l2 = [(0.0, 0.0), (0.01, 0.0), (0.02, 0.3)][rng.integers(3)]
     return tuple(rng.integers(2, 9, depth + 1).tolist()), (*hidden, output), loss, l1, l2
 
@@ -125,8 +126,7 @@ def torch_loss(torch, params, X, Y, activations, loss, l1=0.0, l2=0.0):
     A = X
     for l, name in enumerate(activations, start=1):
         Z = A @ params[f"W{l}"] + params[f"b{l}"]
-        A = Z if name == "linear" else getattr(torch, name)(
-            Z, **{"dim": 1} if name == "softmax" else {})
+        A = TORCH_KNOWS[name](Z)
     value = getattr(torch.nn.functional, TORCH_LOSSES[loss])(A if loss == "mse" else Z, Y)
     for W in (p for key, p in params.items() if key[0] == "W"):
         value = value + l1 * W.abs().sum() + l2 / 2 * (W * W).sum()
@@ -216,21 +216,21 @@ def test_losses_are_means_and_penalties_sums(output, loss, A, Y, expected, db):
     """Means over the rows, and for mse and binary over a row; no penalty on biases."""
     A, Y, k = np.array(A), np.array(Y), len(A[0])
     Z = {"linear": A, "softmax": np.log(A), "sigmoid": np.log(A / (1 - A))}[output]
-    params = {"W1": -np.eye(k), "b1": np.full(k, 3.0)}  # sum(|W|) and sum(W^2) are k
-    given, cache = nn.forward(params, 3 - Z, (output,))
+    params = {"W1": np.eye(k), "b1": np.zeros(k), "W2": -np.eye(k), "b2": np.full(k, 3.0)}
+    given, cache = nn.forward(params, 3 - Z, ("linear", output))
     assert given == pytest.approx(A)
-    for l1, l2, penalty in ((0, 0, 0), (0.5, 0, 0.5 * k), (0, 0.25, 0.125 * k)):
-        value = nn.compute_loss(params, cache, Y, (output,), loss, l1, l2)
-        assert value == pytest.approx(expected + penalty)
-        grads = nn.backward(params, cache, Y, (output,), loss, l1, l2)
-        assert grads["b1"] == pytest.approx(db) and np.isfinite(grads["W1"]).all()
+    for l1, l2, penalty in ((0, 0, 0), (0.5, 0, 0.5 * 2 * k), (0, 0.25, 0.125 * 2 * k)):
+        settings = params, cache, Y, ("linear", output), loss, l1, l2
+        assert nn.compute_loss(*settings) == pytest.approx(expected + penalty)
+        grads = nn.backward(*settings)  # W has zeros: there sign(W), but not W / |W|
+        assert grads["b2"] == pytest.approx(db) and np.isfinite(grads["W2"]).all()
 
 # ---- Training: gradient_descent against a plain loop -----------------------------------
 def plain_descent(params, X, Y, activations, loss, rng, *, epochs=10, batch_size=32,
                   lr=0.01, optimizer="sgd", schedule=None, l1=0.0, l2=0.0, dropout=0.0,
                   validation=None, augment=None):
     """Return what gradient_descent's docstring says, for Y as rows."""
-    state, history = {}, {}
+    state, log = {}, []
     for epoch in range(epochs):
         order, total = rng.permutation(len(X)), 0.0
         for start in range(0, len(X), batch_size or len(X)):
@@ -242,13 +242,11 @@ def plain_descent(params, X, Y, activations, loss, rng, *, epochs=10, batch_size
             total += float(value) * len(rows)
             grads = nn.backward(params, cache, Y[rows], activations, loss, l1, l2)
             params, state = nn.update(params, grads, state, rate, optimizer)
-        scores = {"loss": total / len(X), "lr": rate}
+        log.append({"loss": total / len(X), "lr": rate})
         if validation:
             measured = nn.evaluate(params, *validation, activations, loss)
-            scores |= {f"val_{key}": value for key, value in measured.items()}
-        for key, value in scores.items():
-            history.setdefault(key, []).append(value)
-    return params, history
+            log[-1] |= {f"val_{key}": value for key, value in measured.items()}
+    return params, {key: [scores[key] for scores in log] for key in log[0]}
 
 def noisy(X_batch, rng):
     """Write into the batch, as augment may, and return another."""
@@ -269,8 +267,8 @@ OPTIONS = {
 @pytest.mark.parametrize("option", OPTIONS)
 @pytest.mark.parametrize("output, loss", PAIRS)
 def test_gradient_descent_equals_a_plain_loop(output, loss, option):
-    """To the last bit. The loop is given float32; gradient_descent float64, which it must
-    convert before augment. A rate of type np.float64, as from np.cos, would show, too."""
+    """To the last bit: only the loop is tested, its calls are nn's own. It gets float32,
+    gradient_descent float64, to be converted before augment; and np.cos a np.float64."""
     activations, options = ("tanh", output), dict(OPTIONS[option])
     params, X, Y = case(activations, n=70)
     start, X32, Y32 = ({key: p.astype("f") for key, p in params.items()},
@@ -286,24 +284,27 @@ def test_gradient_descent_equals_a_plain_loop(output, loss, option):
     assert all(type(value) is float for values in history.values() for value in values)
 
 # ---- Faults that well-known from-scratch networks have ---------------------------------
-# Most would be caught above. By differences: a relu mask that masks nothing, dropout not
-# scaled in backward, a penalty on dZ, one number for all output biases, 1/n twice. By the
-# plain loop: X and Y shuffled apart or only once, a last batch that is dropped. By
-# PyTorch, and by hand below: an adam without the power of t.
+# Caught above, by differences: a relu whose slope is 1 everywhere, dropout unscaled in
+# backward, l2 added to dZ, db summed over the neurons, too, 1/n twice. By the plain loop:
+# X and Y shuffled apart or only once, a last batch that is dropped. By PyTorch, and by
+# hand below: an adam without the power of t.
 def test_dropout_keeps_the_mean_and_float32_stays_float32():
-    params, X, Y = case(sizes=(4, 60, 3), n=90)
-    params = {key: p.astype(np.float32) for key, p in params.items()}
-    output, cache = nn.forward(params, X, RELU_NET, 0.75, np.random.default_rng(0))
-    mask, grads = cache["mask1"], nn.backward(params, cache, Y, RELU_NET)
-    assert set(mask.flat) == {0.0, 4.0} and mask.mean() == pytest.approx(1, abs=0.1)
-    assert len(np.unique(mask, axis=0)) == 90  # one for each row
-    assert list(cache) == ["X1", "Z1", "A1", "mask1", "X2", "Z2", "A2"]
-    assert bits(cache["X1"]) == bits(X.astype("f")) and bits(cache["A2"]) == bits(output)
-    assert bits(cache["X2"]) == bits(cache["A1"] * mask)
-    assert {array.dtype.char for array in (*cache.values(), *grads.values())} == {"f"}
-    assert "mask1" not in nn.forward(params, X, RELU_NET)[1]
+    net, rng = ("relu", "tanh", "softmax"), np.random.default_rng(0)
+    params = nn.init_params((4, 60, 60, 3), net)
+    X, Y = rng.normal(size=(90, 4)), nn.one_hot(np.arange(90) % 3, 3, float)
+    for dropout, factor in ((0.75, 4), (0.2, 1.25)):
+        output, cache = nn.forward(params, X, net, dropout, rng)
+        assert list(cache) == "X1 Z1 A1 mask1 X2 Z2 A2 mask2 X3 Z3 A3".split()
+        assert (cache["X1"] == X.astype("f")).all() and (cache["A3"] == output).all()
+        for l in (1, 2):
+            mask = cache[f"mask{l}"]
+            assert set(mask.flat) == {0, factor} and abs(mask.mean() - 1) < 0.1
+            assert len(np.unique(mask, axis=0)) == 90  # one for each row
+            assert bits(cache[f"X{l + 1}"]) == bits(cache[f"A{l}"] * mask)
+        arrays = [*cache.values(), *nn.backward(params, cache, Y, net).values()]
+        assert {array.dtype.char for array in arrays} == {"f"}
     with pytest.raises(AttributeError, match="random"):  # no rng: not just no dropout
-        nn.forward(params, X, RELU_NET, dropout=0.5)
+        nn.forward(params, X, net, dropout=0.5)
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_losses_are_exact_at_extreme_logits_in_one_batch(dtype):
@@ -311,15 +312,19 @@ def test_losses_are_exact_at_extreme_logits_in_one_batch(dtype):
     maximum over the whole batch makes 0 / 0 of its small rows."""
     Z = np.array([[1000, -1000], [-1000, 1000], [-1000, -1000], [100, 0], [0, 0]], dtype)
     (softmax, _), (sigmoid, _) = nn.ACTIVATIONS["softmax"], nn.ACTIVATIONS["sigmoid"]
-    many, binary = nn.LOSSES["cross_entropy"][0], nn.LOSSES["binary_cross_entropy"][0]
+    many, many_dZ, _ = nn.LOSSES["cross_entropy"]
+    binary, binary_dZ, _ = nn.LOSSES["binary_cross_entropy"]
     with np.errstate(over="raise", invalid="raise", divide="raise"):
         A = softmax(Z)
         assert np.array_equal(A.sum(axis=1), np.ones(5)) and A[2, 0] == 0.5
         ln2 = np.log(2).astype(dtype)
         for label, losses in ((0, [0, 2000, ln2, 0, ln2]), (1, [2000, 0, ln2, 100, ln2])):
-            assert many(Z, A, nn.one_hot([label] * 5, 2, dtype)).tolist() == losses
-        Y = np.array([[1, 0], [1, 1], [0, 0], [1, 1], [0, 1]], dtype)
-        assert binary(Z, sigmoid(Z), Y) == pytest.approx([0, 500, 0, ln2 / 2, ln2])
+            Y = nn.one_hot([label] * 5, 2, dtype)
+            assert many(Z, A, Y).tolist() == losses
+            assert np.array_equal(many_dZ(A, Y, None), A - Y)
+        A, Y = sigmoid(Z), np.array([[1, 0], [1, 1], [0, 0], [1, 1], [0, 1]], dtype)
+        assert binary(Z, A, Y) == pytest.approx([0, 500, 0, ln2 / 2, ln2])
+        assert (binary_dZ(A, Y, nn.ACTIVATIONS["sigmoid"][1]) == (A - Y) / 2).all()
         # logaddexp(0, Z) - Y * Z, which is shorter, is 1% off where the answer is sure.
         sure = binary(np.array([[30.0]]), None, np.array([[1.0]]))
         assert sure == pytest.approx(np.exp(-30), rel=1e-9, abs=0)
@@ -345,8 +350,8 @@ def test_nothing_given_is_changed_piles_up_or_is_printed(capsys):
     assert bits(given) == bits(before) and capsys.readouterr() == ("", "")
 
 # ---- Optimizers: by hand; then whether they are pure, and descend ----------------------
-# What 0 becomes with lr 0.1: [by g = 1, then by g = 3, and, where there is an eps, in one
-# step (by a g of its size, what 0 becomes)]
+# From p = 0 with lr 0.1: [p after g = 1, p after then g = 3] and, for a rule with an eps,
+# (a g of its size, p after this one step from 0)
 BY_HAND = {
     "sgd": [-0.1, -0.4], "momentum": [-0.1, -0.1 - 0.1 * (0.9 * 1 + 3)],
     "adagrad": [-0.1, -0.1 - 0.1 * 3 / (1 + 9) ** 0.5, (1e-10, -0.1 / (1 + 1))],
@@ -390,6 +395,7 @@ def test_init_params_has_the_spread_of_he_and_of_glorot():
         W, b = params[f"W{l}"], params[f"b{l}"]
         assert W.var() == pytest.approx(variance, rel=0.03) and abs(W.mean()) < 0.002
         assert not b.any() and W.dtype == b.dtype == np.float32
+    assert abs(np.corrcoef(params["W2"].flat[:20_000], params["W3"].flat)[0, 1]) < 0.1
     seven, same, eight = (nn.init_params((4, 3), ("softmax",), seed) for seed in (
         7, np.random.default_rng(7), 8))
     assert bits(seven) == bits(same) and bits(seven) != bits(eight)
@@ -397,12 +403,12 @@ def test_init_params_has_the_spread_of_he_and_of_glorot():
 def test_targets_and_losses_come_from_any_source(monkeypatch):
     """A loss under another name, too: nothing may depend on a name."""
     params, X, Y = case()
-    labels = Y.argmax(axis=1)
-    expected = nn.gradient_descent(params, X, nn.one_hot(labels, 3), RELU_NET)[0]
+    labels, rng = Y.argmax(axis=1), np.random.default_rng(5)
+    wanted = nn.gradient_descent(params, X, nn.one_hot(labels, 3), RELU_NET, seed=rng)[0]
     monkeypatch.setitem(nn.LOSSES, "copy", nn.LOSSES["cross_entropy"])
     for y in (labels, list(labels), labels.astype(np.uint8), labels.astype(float)):
-        trained, _ = nn.gradient_descent(params, X.tolist(), y, RELU_NET, "copy")
-        assert bits(trained) == bits(expected)
+        trained, _ = nn.gradient_descent(params, X.tolist(), y, RELU_NET, "copy", seed=5)
+        assert bits(trained) == bits(wanted)
     nn.LOSSES["copy"] = lambda Z, A, Y: abs(A - Y), *nn.LOSSES["copy"][1:]
     with pytest.raises(ValueError, match="reshape"):  # not one number for each row
         nn.evaluate(params, X, Y, RELU_NET, "copy")
@@ -410,10 +416,10 @@ def test_targets_and_losses_come_from_any_source(monkeypatch):
         activations = ("tanh", output)
         params, X, Y = case(activations, (4, 5, 1))
         Y = np.round(Y)
-        expected = nn.gradient_descent(params, X, Y, activations, loss)[0]
+        wanted = nn.gradient_descent(params, X, Y, activations, loss)[0]
         for y in (Y[:, 0], Y[:, 0].astype(bool), Y[:, 0].astype(int).tolist()):
             trained, _ = nn.gradient_descent(params, X, y, activations, loss)
-            assert bits(trained) == bits(expected)
+            assert bits(trained) == bits(wanted)
 
 def test_predict_and_evaluate_go_by_the_output():
     eye = {f"W{l}": np.eye(3) for l in "123"} | {f"b{l}": np.zeros(3) for l in "123"}
@@ -482,15 +488,14 @@ BAD_INPUT = [  # the call, what its message must hold
     (lambda: after(nn.compute_loss, ONES, LINEAR_NET), "cross_entropy goes with softmax"),
     (lambda: after(nn.compute_loss, ONES, RELU_NET, "mse"), "not with softmax"),
     (lambda: after(nn.backward, ONES[:, :1]), "Y has the shape (5, 1) - expected (5, 3)"),
-    (lambda: after(nn.backward, ONES, RELU_NET, "entropy"), "unknown loss entropy"),
+    (lambda: after(nn.backward, ONES, LINEAR_NET), "cross_entropy goes with softmax"),
     (lambda: nn.update(NET, NET, {}, 0.1, "adamm"), "optimizer adamm - choose from"),
     (lambda: fit(**{**YES_OR_NO, "loss": "cross_entropy"}), "not with sigmoid"),
     (lambda: fit(ROWS[:3]), "Y has the shape (5, 3) - expected (3, 3)"),
-    *((lambda x=x: fit(np.where(np.eye(5, 4) > 0, x, 1)), "X or Y holds NaN")
+    *((lambda x=x: fit(np.where(np.eye(5, 4), x, 1)), "X or Y holds NaN")
       for x in (np.nan, -np.inf, np.inf)),
     *((lambda y=y: fit(Y=y), "labels: expected (n,) of 0 to 2; see np.unique(")
       for y in (LABELS + 1, LABELS - 1, LABELS + 0.5, list("abcba"))),
-    (lambda: fit(Y=LABELS[:, None]), "Y has the shape (5, 1) - expected (5, 3)"),
     (lambda: fit(Y=[[1, 0, 0]] * 4 + [[0.5, 0, 0]]), "rows of Y do not sum to 1"),
     (lambda: fit(Y=np.tile([2.0, -1, 0], (5, 1))), "Y goes from -1.0 to 2.0"),
     (lambda: fit(Y=np.full((5, 3), np.nan)), "X or Y holds NaN"),
@@ -503,7 +508,7 @@ BAD_INPUT = [  # the call, what its message must hold
     (lambda: fit(epochs=12, schedule=lambda done: 1 - done / 10), "epoch 12 has the"),
     (lambda: fit(validation=(ROWS[:2], LABELS), augment=lambda X, rng: 1 / 0),
      "Y has the shape (5, 3) - expected (2, 3)"),  # before the first step
-    (lambda: nn.predict(NET, ROWS * np.nan, RELU_NET), "the output holds NaN"),
+    (lambda: nn.predict(NET, np.where(np.eye(5, 4), np.nan, 1), RELU_NET), "holds NaN"),
     (lambda: nn.one_hot([[0, 1]], 3), "labels: expected (n,)"),
     (lambda: nn.accuracy(np.zeros(5), np.zeros((5, 1))), "the shape (5, 1) - expected (")]
 
@@ -530,9 +535,8 @@ def test_divergence_is_seen_at_its_step_and_also_after_the_last():
         fit(batch_size=1, augment=break_the_third)
     assert len(batches) == 3
     params = {"W1": np.zeros((4, 2), "f"), "b1": np.zeros(2, "f")}
-    with pytest.raises(FloatingPointError, match="epoch 1"):  # one of two neurons is inf
-        fit(Y=np.tile([2, 0], (5, 1)), params=params, activations=("linear",), loss="mse",
-            lr=3e38)
+    with pytest.raises(FloatingPointError, match="epoch 1"):  # only b1[0] is inf
+        fit(0 * ROWS, np.tile([2, 0], (5, 1)), params, ("linear",), "mse", lr=3e38)
 
 # ---- Files: back bit for bit, or refused -----------------------------------------------
 def test_saved_networks_come_back_bit_for_bit(tmp_path):
@@ -547,13 +551,12 @@ def test_saved_networks_come_back_bit_for_bit(tmp_path):
 def test_a_failed_save_leaves_the_old_file_and_writers_share_none(tmp_path, monkeypatch):
     path, written = tmp_path / "net.npz", set()
     nn.save_params(path, NET, RELU_NET)
-    def crash(file, **arrays):
-        written.add(file.name)
-        file.write(b"half")
+    def crash(part, *_, **arrays):
+        written.add(getattr(part, "name", part))
         raise OSError("disk full")
-    monkeypatch.setattr(np, "savez", crash)
-    for _ in range(2):
-        with pytest.raises(OSError, match="disk full"):
+    for module, function in ((np, "savez"), (os, "replace")):
+        with monkeypatch.context() as patch, pytest.raises(OSError, match="disk full"):
+            patch.setattr(module, function, crash)
             nn.save_params(path, NET, RELU_NET)
     assert bits(nn.load_params(path)[0]) == bits(NET) and len(written) == 2
 
@@ -642,7 +645,7 @@ def test_training_downloads_trains_and_writes(home, capsys):
 def test_every_setting_reaches_gradient_descent(home, monkeypatch):
     got = {}
     monkeypatch.setattr(nn, "gradient_descent", lambda params, X, Y, names, **options: (
-        got.update(options, params=params, Y=Y, names=names) or 1 / 0))  # ends main
+        got.update(options, params=params, Y=Y, names=names) or 1 / 0))  # to end
     given = {"epochs": 6, "batch_size": 5, "lr": 0.2, "optimizer": "rmsprop", "l1": 0.1,
              "l2": 0.2, "dropout": 0.4, "seed": 7}
     typed = " ".join(f"--{key.replace('_', '-')} {given[key]}" for key in given)
@@ -808,12 +811,12 @@ def test_augment_moves_ink_where_it_should():
     bend[0, 0, 5] = 3.0  # the point at row 1, column 1 of 4 x 4: at pixel 9, 9
     assert at(varied(bend=bend))[0] < 8 and at(varied(bend=np.roll(bend, 10))) == (8, 13)
     assert at(varied(bend=bend[::-1]))[1] < 13
-    images = train_mnist.augment(  # each by itself, and by about 1.5 pixels
-        np.tile(varied().ravel(), (300, 1)), np.random.default_rng(0))
+    images = train_mnist.augment(  # each by itself, and by about twice 1.5 pixels
+        np.tile(varied().ravel(), (300, 1)), np.random.default_rng(0), 2.0)
     assert images.sum(axis=1).mean() == pytest.approx(1, abs=0.1)  # the ink stays
     row, column = np.divmod(images.argmax(axis=1), 28)
     moved = np.hypot(row - 8, column - 13)
-    assert moved.mean() == pytest.approx(1.5, abs=0.2) and moved.max() < 5
+    assert moved.mean() == pytest.approx(3, abs=0.4) and moved.max() < 10
 
 def test_drawn_digits_are_what_their_labels_say():
     X, labels = train_mnist.draw_digits(["DejaVuSans"], 500, np.random.default_rng(0))
@@ -838,13 +841,11 @@ def test_prepare_sees_the_same_digit_in_pictures_of_every_kind():
     clear = Image.new("RGBA", plain.size, (0, 0, 0, 0))
     clear.putalpha(ImageOps.invert(plain))
     sixteen = Image.fromarray(np.asarray(plain).astype(np.uint16) * 257)
-    noise = np.random.default_rng(0).normal(30, 10, (200, 200))
     turned = plain.transpose(Image.Transpose.ROTATE_90)
     turned.getexif()[0x0112] = 6  # as a camera says that it was held upright
     for other in (
             ImageOps.invert(plain), plain.convert("RGB"), plain.convert("P"), clear,
             turned, sixteen, picture("5", 1400), picture("5", 99, 180, 90),
-            Image.fromarray((0.7 * np.asarray(plain) + noise).astype(np.uint8)),
             ImageOps.expand(plain, (250, 250, 0, 0), 255)):  # in a corner
         assert np.corrcoef(train_mnist.prepare(other), digit.ravel())[0, 1] > 0.9
 
@@ -878,7 +879,6 @@ def test_the_picture_shows_curves_mistakes_and_neurons():
     curves, digits, mistakes, neurons = figure.subfigs
     lines = [[*line.get_ydata()] for ax in curves.axes for line in ax.lines]
     assert lines == [*history.values()]
-    assert {ax.get_xlabel() for ax in curves.axes} == {"epoch"}
     assert [ax.get_title() for ax in digits.axes] == [
         *"01234567", *(f"said {(i + 1) % 10}, is {i % 10}" for i in range(39, 15, -1))]
     counts = {text.get_position(): text.get_text() for text in mistakes.axes[0].texts}
@@ -921,7 +921,7 @@ EXPERIMENTS = [  # the command, its exit code, and what it prints
     ("step --lr 0.1", 0, r"growth = .* (\S+)\d{3}\nslope = .* \1(.|\n)*The loss fell."),
     ("search --plot .github/search.png", 0,
      r"guesses: [34]\d\..*\n.*better: [5-8]\d\..*\n.*descent: 9\d\."),
-    ("optimizers --epochs 30", 0,  # an added rule, too
+    ("optimizers --epochs 30", 0,  # three rates; of the last rule, a loss from 1.x to 0.x
      rf":\n.*0.033 .*\n.* 1 .*\n.* 3 (.|\n)*{[*nn.OPTIMIZERS][-1]}, lr .* 1\..* 0\."),
     ("vanishing", 0, r"sigmoid .*e-.*t: 0\.0(.|\n)*relu +layer 1: 0\.0(.|\n)*at most"),
     ("spiral --activation sigmoid", 0, r"right: 9\d\..*, 9\d\..*\nwrote spiral.png"),
