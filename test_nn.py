@@ -139,7 +139,7 @@ def test_forty_steps_equal_pytorch(seed, optimizer):
     torch = pytest.importorskip("torch")
     sizes, activations, loss, l1, l2 = setting(seed)
     params, X, Y = case(activations, sizes, seed=seed)
-    ours, theirs, options = SCHEDULES[seed // 6]
+    ours, theirs, options = SCHEDULES[seed // 6]  # setting goes round in six seeds
     trained, history = nn.gradient_descent(
         params, X, Y, activations, loss, epochs=40, batch_size=None, lr=0.02,
         optimizer=optimizer, schedule=ours, l1=l1, l2=l2)
@@ -164,7 +164,7 @@ def test_jax_differentiates_and_compiles_nn(seed, monkeypatch):
     """jax.grad of nn's own loss equals backward; ten compiled steps equal NumPy's."""
     jax = pytest.importorskip("jax")
     jax.config.update("jax_enable_x64", True)
-    sizes, activations, loss, l1, l2 = setting(seed + 500)
+    sizes, activations, loss, l1, l2 = setting(seed + 500)  # other networks than above
     params, X, Y = case(activations, sizes, seed=seed)
     optimizer = [*nn.OPTIMIZERS][seed % len(nn.OPTIMIZERS)]
     def loss_and_grads(params, X):
@@ -645,7 +645,7 @@ def test_training_downloads_trains_and_writes(home, capsys):
 def test_every_setting_reaches_gradient_descent(home, monkeypatch):
     got = {}
     monkeypatch.setattr(nn, "gradient_descent", lambda params, X, Y, names, **options: (
-        got.update(options, params=params, Y=Y, names=names) or 1 / 0))  # stop
+        got.update(options, params=params, Y=Y, names=names) or 1 / 0))  # 1 / 0 ends main
     given = {"epochs": 6, "batch_size": 5, "lr": 0.2, "optimizer": "rmsprop", "l1": 0.1,
              "l2": 0.2, "dropout": 0.4, "seed": 7}
     typed = " ".join(f"--{key.replace('_', '-')} {given[key]}" for key in given)
@@ -1144,7 +1144,7 @@ def with_jax(X, labels, params, tick, optimizer, epochs, batch_size, lr):
     Y, state, rng = nn.one_hot(labels, 10), {}, np.random.default_rng(0)
     nn.np = jax.numpy
     for _ in range(epochs):
-        order, loss_sum = rng.permutation(len(X)), np.float32(0)  # 0.0: compiled anew
+        order, loss_sum = rng.permutation(len(X)), np.float32(0)  # 0.0 compiles anew
         for rows in np.split(order, range(batch_size, len(X), batch_size)):
             loss_sum, params, state = step(loss_sum, params, state, X[rows], Y[rows])
         tick(float(loss_sum))  # waits for all steps
@@ -1194,7 +1194,7 @@ def benchmark(layers=(10, 128, 512, 800)):
     for name, results in runs.items():
         seconds = np.median([times[-1] - times[0] for times, _ in results])
         right = [nn.accuracy(labels, predict(X)) for _, predict in results]
-        print(f"the whole job: {name} {seconds:.1f} s, {np.mean(right):.2%} of {right}")
+        print(f"whole job: {name} {seconds:.1f} s, mean {np.mean(right):.2%} of {right}")
 
 if __name__ == "__main__":
     sys.exit(benchmark() if "--benchmark" in sys.argv else pytest.main(sys.argv))
