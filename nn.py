@@ -356,7 +356,7 @@ def _look_up(kind, name, table):
 
 def _check_network(params, activations):
     keys = {f"{kind}{l}" for kind in "Wb" for l in range(1, len(activations) + 1)}
-    _require(set(params) == keys, "params", *params, "do not fit the tuple", activations)
+    _require(set(params) == keys != set(), "params", *params, "do not fit", activations)
     for l, name in enumerate(activations, start=1):
         _look_up("entry of activations", str(name), ACTIVATIONS)
         W, b = params[f"W{l}"], params[f"b{l}"]

@@ -23,18 +23,23 @@ import contextlib
 import copy
 import functools
 import gzip
+import hashlib
+import http.client
+import io
 import itertools
 import re
+import runpy
+import shlex
 import shutil
 import socket
 import subprocess
 import sys
 import time
 import tracemalloc
-import types
+import urllib.request
 from pathlib import Path
 
-import matplotlib
+import matplotlib.figure
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont, ImageOps
@@ -91,7 +96,7 @@ def central_differences(f, array, h=1e-5):
 
 def check_gradient(key, gradient, expected):
     """Fail unless they are equal to 1e-6, and begin the message with what is wrong."""
-    assert np.shape(gradient) == expected.shape, f"{key} has the shape {np.shape(gradient)}"
+    assert gradient.shape == expected.shape, f"{key} has the shape {gradient.shape}"
     off = np.linalg.norm(gradient - expected)
     if off <= 1e-6 * np.linalg.norm(expected) + 1e-9:
         return
@@ -367,8 +372,9 @@ OPTIONS = {
 @pytest.mark.parametrize("option", OPTIONS)
 @pytest.mark.parametrize("output, loss", PAIRS)
 def test_gradient_descent_equals_a_plain_loop(output, loss, option):
-    """To the last bit: only the loop is tested, its calls are nn's own. The plain loop has
-    float32; gradient_descent float64, to be converted before augment; np.cos an np.float64."""
+    """To the last bit: only the loop is tested, its calls are nn's own. The plain loop
+    has float32, gradient_descent float64, to be converted before augment; np.cos makes an
+    np.float64."""
     activations = ("tanh", output)
     options = dict(OPTIONS[option])
     params, X, Y = case(activations, n=70)
@@ -698,6 +704,9 @@ def call(function, *arguments, **options):
     """Return a call to be made later."""
     return functools.partial(function, *arguments, **options)
 
+after_loss = functools.partial(after_forward, nn.compute_loss)
+after_back = functools.partial(after_forward, nn.backward)
+
 BAD_INPUT = [  # the call, what its message must hold
     (call(nn.init_params, (4, 3), ("reluu",)), "activation reluu - not in linear"),
     (call(nn.init_params, (4, 6, 3), ("softmax",)), "sizes (4, 6, 3) - expected"),
@@ -705,24 +714,27 @@ BAD_INPUT = [  # the call, what its message must hold
     (call(nn.init_params, (4, 0), ("relu",)), "sizes (4, 0) - expected"),
     (call(nn.forward, NET, ROWS[:, :3], RELU_NET), "size 15 into shape (5,4)"),
     (call(nn.predict, NET, ROWS, ("swish", "softmax")), "activations swish - not in"),
-    (call(nn.predict, NET, ROWS, ("softmax",)), "do not fit the tuple ('softmax',)"),
+    (call(nn.predict, NET, ROWS, ("softmax",)), "do not fit ('softmax',)"),
     (call(fit, activations=(abs, "softmax")), "entry of activations <built-in"),
-    (call(after_forward, nn.compute_loss, LABELS), "Y has the shape (5,) - expected (5, 3)"),
-    (call(after_forward, nn.compute_loss, ONES, RELU_NET, "entropy"), "loss entropy - not in"),
-    (call(after_forward, nn.compute_loss, ONES, LINEAR_NET), "cross_entropy goes with softm"),
-    (call(after_forward, nn.compute_loss, ONES, RELU_NET, "mse"), "not with softmax"),
-    (call(after_forward, nn.backward, ONES[:, :1]), "Y has the shape (5, 1) - expected (5"),
-    (call(after_forward, nn.backward, ONES, LINEAR_NET), "cross_entropy goes with softmax"),
+    (call(after_loss, LABELS), "Y has the shape (5,) - expected (5, 3)"),
+    (call(after_loss, ONES, RELU_NET, "entropy"), "loss entropy - not in"),
+    (call(after_loss, ONES, LINEAR_NET), "cross_entropy goes with softm"),
+    (call(after_loss, ONES, RELU_NET, "mse"), "not with softmax"),
+    (call(after_back, ONES[:, :1]), "Y has the shape (5, 1) - expected (5"),
+    (call(after_back, ONES, LINEAR_NET), "cross_entropy goes with softmax"),
     (call(nn.update, NET, NET, {}, 0.1, "adamm"), "optimizer adamm - not in sgd"),
     (call(fit, schedule="linaer"), "schedule linaer - not in constant"),
-    (call(fit, activations="softmax"), "do not fit the tuple softmax"),
-    (call(fit, activations=("softmax",)), "params W1 b1 W2 b2 do not fit the tuple ('softmax',)"),
+    (call(fit, activations="softmax"), "do not fit softmax"),
+    (call(fit, activations=("softmax",)),
+     "params W1 b1 W2 b2 do not fit ('softmax',)"),
     (call(fit, activations=("relu", *RELU_NET)), "params W1 b1 W2 b2 do not fit"),
-    (call(fit, params={**NET, "b2": NET["b2"][:1]}), "W2 is float32 (6, 3) b2 float32 (1,) - need floats (6, 1)"),
+    (call(fit, params={**NET, "b2": NET["b2"][:1]}),
+     "W2 is float32 (6, 3) b2 float32 (1,) - need floats (6, 1)"),
     (call(fit, params={**NET, "W2": np.ones((6, 3), int)}), "W2 is int64"),
     (call(fit, activations=("softmax", "softmax")), "softmax is for the output"),
     (call(fit, **ONE_SOFTMAX), "one softmax is always 1: use sigmoid"),
-    (call(fit, **{**YES_OR_NO, "loss": "cross_entropy", "Y": LABELS % 2}), "not with sigmoid"),
+    (call(fit, **{**YES_OR_NO, "loss": "cross_entropy", "Y": LABELS % 2}),
+     "not with sigmoid"),
     (call(fit, ROWS[:3]), "Y float32 (5, 3) - expected numbers, a row for"),
     (call(fit, ROWS[:, :3]), "size 15 into shape (5,4)"),
     (call(fit, None), "X object (1,) - expected numbers"),
@@ -748,7 +760,8 @@ BAD_INPUT = [  # the call, what its message must hold
     (call(fit, validation=(ROWS[:2], LABELS)), "Y float32 (5, 3) - expected"),
     (call(nn.predict, NET, np.where(np.eye(5, 4), np.nan, 1), RELU_NET), "holds NaN"),
     (call(nn.one_hot, [[0, 1]], 3), "reshape"),
-    (call(nn.accuracy, np.zeros(5), np.zeros((5, 1))), "(5,) - expected as predicted (5, 1)")]
+    (call(nn.accuracy, np.zeros(5), np.zeros((5, 1))),
+     "(5,) - expected as predicted (5, 1)")]
 
 @pytest.mark.parametrize("call, words", BAD_INPUT)
 def test_bad_input_is_one_clear_line(call, words):
@@ -761,7 +774,7 @@ def test_bad_input_is_one_clear_line(call, words):
 @pytest.mark.parametrize("optimizer", BY_HAND)
 def test_divergence_is_an_error_that_says_what_to_try(optimizer):
     params, X, _ = case(("relu", "linear"), (4, 6, 1))
-    with pytest.raises(FloatingPointError, match="epoch 1, .*1e\\+200.* scale X"):
+    with pytest.raises(FloatingPointError, match=r"epoch 1, .*1e\+200.* scale X"):
         nn.gradient_descent(params, X, X[:, 0], ("relu", "linear"), "mse", lr=1e200,
                             batch_size=2, optimizer=optimizer)
 
@@ -852,15 +865,737 @@ def test_damaged_files_are_refused(tmp_path):
         nn.load_params(path)
     assert "allow_pickle=False" in str(error.value.__cause__)
 
+# ---- train_mnist.py: a folder to work in, whose only mirror is a folder, too -----------
+QUICK = ["--hidden", "8", "--epochs", "2", "--batch-size", "16"]
+MINE = [*QUICK, "--data", "mirror"]
+TINY = {}  # a set of 60 and 40 images, which stands for MNIST
+for kind, n in (("train", 60), ("t10k", 40)):
+    TINY[f"{kind}-images-idx3-ubyte"] = np.random.default_rng(n).integers(
+        0, 256, (n, 28, 28), np.uint8)
+    TINY[f"{kind}-labels-idx1-ubyte"] = (np.arange(n) % 10).astype(np.uint8)
+FOREIGN = {name: 255 - array if "images" in name else array
+           for name, array in TINY.items()}
+
+def idx(array):
+    """Return the bytes of an idx file, not gzipped."""
+    head = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">u4").tobytes()
+    return head + array.astype(np.uint8).tobytes()
+
+def write_set(folder, arrays):
+    """Write a set of digits into a new folder, as MNIST is on its mirrors."""
+    Path(folder).mkdir()
+    for name, array in arrays.items():
+        Path(folder, f"{name}.gz").write_bytes(gzip.compress(idx(array), mtime=0))
+
+def snapshot(folder="."):
+    """Return {path: bytes} of the files in the folder and below."""
+    return {path.relative_to(folder).as_posix(): path.read_bytes()
+            for path in Path(folder).rglob("*") if path.is_file()}
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    """A folder to work in, with my.png and a network in mnist.npz. The tiny set is MNIST,
+    and in mirror/. An empty picture, which is quick, shows what was learned; synthetic
+    digits are a hundredth as many."""
+    draw_digits = train_mnist.draw_digits
+    monkeypatch.chdir(tmp_path)
+    picture("7").save("my.png")
+    save_network("mnist.npz")
+    write_set("mirror", TINY)
+    monkeypatch.setattr(train_mnist, "MIRRORS", [(tmp_path / "mirror").as_uri() + "/"])
+    monkeypatch.setattr(train_mnist, "SHA256", {
+        name.split("-idx")[0]: hashlib.sha256(array).hexdigest()
+        for name, array in TINY.items()})
+    monkeypatch.setattr(train_mnist, "draw", lambda *_: matplotlib.figure.Figure((1, 1)))
+    monkeypatch.setattr(train_mnist, "draw_digits", lambda faces, n, rng: draw_digits(
+        faces, n // 100, rng))
+    return tmp_path
+
+def complaint(capsys, *arguments, code=1, script=train_mnist):
+    """Return the one line, after argparse's usage, with which a script refuses these."""
+    with pytest.raises(SystemExit) as end:
+        sys.exit(script.main(arguments))
+    *usage, line = capsys.readouterr().err.splitlines()
+    assert end.value.code == code, line
+    if code != 2:
+        assert not usage
+        assert line.startswith(f"{script.__name__}.py: ")
+    return line
+
+def picture(text, side=200, paper=255, ink=0):
+    """Return a Pillow image of this text."""
+    image = Image.new("L", (side, side), paper)
+    font = matplotlib.get_data_path() + "/fonts/ttf/DejaVuSans.ttf"
+    ImageDraw.Draw(image).text((side // 3, side // 2), text, ink,
+                               ImageFont.truetype(font, side // 2), anchor="mm")
+    return image
+
+def save_network(path, sizes=(784, 8, 10), output="softmax", b=0.0):
+    """Write a network that has learned nothing, with b as its last bias."""
+    params = nn.init_params(sizes, ("relu", output))
+    params["b2"][-1] = b
+    nn.save_params(path, params, ("relu", output))
+
+# ---- train_mnist.py: training, and the files that it writes ----------------------------
+def test_training_downloads_trains_and_writes(home, capsys):
+    assert train_mnist.main(QUICK) == 0
+    out = capsys.readouterr().out
+    params, activations = nn.load_params("mnist.npz")
+    X, labels = train_mnist.load(None)["test"]
+    wrong = (nn.predict(params, X, activations) != labels).sum()
+    for words in ("MNIST: 55 to train, 5 to validate, 40 to test", "epoch 2/2 | loss ",
+                  "784-8-10, relu, softmax: 6,370 parameters",
+                  f"test accuracy {1 - wrong / 40:.2%} ({wrong} of 40 wrong) on MNIST\n"):
+        assert words in out
+    assert snapshot("data") == snapshot("mirror")
+    assert set(os.listdir()) == {"data", "mirror", "mnist.npz", "mnist.png", "my.png"}
+
+@pytest.mark.parametrize("path, stem, name", [
+    ("mirror", "mnist", "MNIST"), ("keras/a.npz", "mnist", "MNIST"),
+    ("keras/b.npz", "b", "keras/b.npz"), ("data", "data", "data"),
+    ("my digits/", "my digits", "my digits/"),
+    ("mnist", "not-mnist", "mnist"), ("mnist.csv", "not-mnist", "mnist.csv"),
+    ("train.csv", "train", "train.csv"), ("synthetic", "synthetic", "synthetic digits")])
+def test_files_get_names_that_destroy_none(path, stem, name, home, capsys):
+    for folder in ("data", "mnist", "my digits"):
+        write_set(folder, FOREIGN)
+    Path("keras").mkdir()
+    for npz, arrays in (("keras/a.npz", TINY), ("keras/b.npz", FOREIGN)):
+        keras = ("x_train", "y_train", "x_test", "y_test")
+        np.savez(npz, **dict(zip(keras, arrays.values(), strict=True)))
+    for csv in ("train.csv", "mnist.csv"):
+        Path(csv).write_text(csv_text(TABLE))
+    before = snapshot()
+    given = [] if path == "data" else ["--data", path]
+    assert train_mnist.main([*QUICK, *given]) == 0
+    *_, result, _, last = capsys.readouterr().out.splitlines()
+    assert f" wrong) on {name}" in result
+    changed = dict(snapshot().items() ^ before.items())
+    assert changed.keys() == {f"{stem}.npz", f"{stem}.png"}
+    _, _, *arguments = shlex.split(last)
+    assert arguments == ["--predict", "my.png", "--weights", f"{stem}.npz"]
+    assert train_mnist.main(arguments) == 0
+
+@pytest.mark.parametrize("arguments, code, words", [
+    ("--weights x.npz", 1, "x.npz is not replaced"),
+    ("--weights text.npz", 1, "text.npz is not replaced"),
+    ("--weights my.npz", 1, "my.png is not replaced"),  # it is somebody's picture
+    ("--weights nowhere/a.npz", 1, "No such file or directory: 'nowhere/a.npz"),
+    ("--epochs 0", 1, "epochs 0"), ("--dropout 1", 1, "dropout 1.0"),
+    ("--lr 1e30 --optimizer sgd", 1, "epoch 1, "), ("--l2 nan", 2, "--l2: exp"),
+    ("--lr -1", 2, "--lr: expected a number from 0 to 1e+38"), ("--lr inf", 2, "--lr: "),
+    ("--smooth 1.1", 2, "--smooth: expected a number from 0 to 1"),
+    ("--augment 11", 2, "--augment: expected a number from 0 to 10"),
+    ("--seed -1", 2, "--seed: expected"), ("--l1 1", 2, "unrecognized"),
+    ("--data nowhere.csv", 1, "nowhere.csv: expected a folder"),
+    ("--data x.npz", 1, "CSV with a label and 784 pixels a row, or Keras's mnist.npz")])
+def test_what_would_fail_or_destroy_is_refused(
+        arguments, code, words, home, monkeypatch, capsys):
+    np.savez("x.npz", x_train=np.ones(3))  # as Keras's, but incomplete
+    Path("text.npz").write_text("dear diary")
+    before = snapshot()
+    monkeypatch.setattr(nn, "evaluate", None)  # no epoch comes to its end
+    assert words in complaint(capsys, *MINE, *arguments.split(), code=code)
+    assert snapshot() == before
+
+@pytest.mark.parametrize("done", [0, 2])
+def test_interrupts_leave_finished_files_alone(done, home, monkeypatch, capsys):
+    evaluate = nn.evaluate
+    save_network("mnist.unfinished.npz", b=1.0)  # of a run that took hours
+    of_epochs = [nn.load_params("mnist.unfinished.npz")[0]]
+    before = snapshot()
+
+    def evaluate_and_interrupt(params, *data):
+        kept, _ = nn.load_params("mnist.unfinished.npz")  # a run may be killed, too
+        assert bits(kept) == bits(of_epochs[-1])
+        if len(of_epochs) > done:
+            raise KeyboardInterrupt
+        of_epochs.append(params)
+        return evaluate(params, *data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(nn, "evaluate", evaluate_and_interrupt)
+        assert train_mnist.main([*MINE, "--epochs", "9"]) == 130
+    kept, _ = nn.load_params("mnist.unfinished.npz")
+    assert bits(kept) == bits(of_epochs[-1])
+    out, error = capsys.readouterr()
+    if done == 0:
+        assert error == "train_mnist.py: interrupted\n"
+        assert snapshot() == before
+        return
+    assert "\ninterrupted: keeping the weights of epoch 2\ntest accuracy " in out
+    assert out.strip().endswith(" --predict my.png --weights mnist.unfinished.npz")
+    changed = dict(snapshot().items() ^ before.items())
+    assert changed.keys() == {"mnist.unfinished.npz", "mnist.unfinished.png"}
+    assert train_mnist.main(MINE) == 0
+    assert not Path("mnist.unfinished.npz").exists()  # this run is finished
+
+def test_every_setting_reaches_gradient_descent(home, monkeypatch):
+    got = {}
+
+    def record(params, X, Y, activations, **options):
+        got.update(options, params=params, Y=Y, activations=activations)
+        raise KeyboardInterrupt  # it is enough
+
+    monkeypatch.setattr(nn, "gradient_descent", record)
+    given = {"epochs": 6, "batch_size": 5, "lr": 0.2, "optimizer": "momentum", "l2": 0.2,
+             "dropout": 0.4, "seed": 7, "schedule": "step"}
+    typed = [f"--{name.replace('_', '-')}={value}" for name, value in given.items()]
+    assert train_mnist.main([*MINE, *typed, "--hidden", "9", "8", "--activation", "tanh",
+                             "--smooth", "0.5", "--augment", "0.5"]) == 130
+    assert {name: got[name] for name in given} == given
+    assert got["activations"] == ("tanh", "tanh", "softmax")
+    expected = nn.init_params((784, 9, 8, 10), got["activations"], 7)
+    assert bits(got["params"]) == bits(expected)
+    np.testing.assert_equal(got["validation"], train_mnist.load("mirror")["validation"])
+    assert (got["Y"].min(), got["Y"].max()) == pytest.approx((0.05, 0.55))
+    X = np.random.default_rng(1).random((3, 784), np.float32)
+    varied = got["augment"](X, np.random.default_rng(0))
+    assert bits(varied) == bits(train_mnist.augment(X, np.random.default_rng(0), 0.5))
+    assert train_mnist.main([*MINE, "--augment", "0"]) == 130
+    assert bits(got["augment"](X, None)) == bits(X)
+
+# ---- train_mnist.py: data in folders, and downloads ------------------------------------
+@pytest.mark.parametrize("form", [
+    "{}-idx{}-ubyte", "{}.idx{}-ubyte", "{}.idx{}-ubyte.gz", "MNIST/{}-idx{}-ubyte.gz",
+    "{0}.idx{1}-ubyte/{0}.idx{1}-ubyte"])
+def test_mnist_is_known_by_its_pixels_under_any_of_its_names(form, home):
+    for name, array in TINY.items():
+        path = Path("other", form.format(name.split("-idx")[0], array.ndim))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        content = idx(array)
+        path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
+    data = train_mnist.load("other")
+    assert data["name"] == "MNIST"
+    X, labels = data["test"]
+    np.testing.assert_array_equal(labels, TINY["t10k-labels-idx1-ubyte"])
+    images = TINY["t10k-images-idx3-ubyte"].reshape(40, 784)
+    np.testing.assert_allclose(255 * X, images, 1e-6)
+
+WHOLE = idx(np.arange(60 * 784).reshape(60, 28, 28))
+PACKED = gzip.compress(WHOLE)
+
+@pytest.mark.parametrize("kind, content, words", [
+    ("images", b"", "begins with b''"), ("images", PACKED[:40], "ended before the end"),
+    ("images", PACKED[:-8] + b"12345678", "CRC"), ("images", WHOLE[:16], "reshape"),
+    ("images", b"\0\0\x0d" + WHOLE[3:], "no idx file of bytes"),
+    ("images", b"\0\0\x08\0" + WHOLE[4:], "reshape"),
+    ("images", idx(np.ones((60, 10, 10))), "images of 784 pixels"),
+    ("labels", idx(np.arange(59) % 10), "labels (59,)"),
+    ("labels", idx(np.arange(60) % 11), "expected 0 to 9"),
+    ("labels", idx(np.full(60, 3)), "(60,) of [3]")])
+def test_damaged_files_are_refused_in_one_line(kind, content, words, home, capsys):
+    name, = [name for name in TINY if f"train-{kind}" in name]
+    Path("mirror", f"{name}.gz").write_bytes(content)
+    line = complaint(capsys, *MINE)
+    assert "mirror" in line
+    assert words in line
+
+def test_labels_in_a_column_are_labels(home):
+    """Compared with the answers, (n, 1) gave an accuracy of -5300%."""
+    labels = TINY["t10k-labels-idx1-ubyte"]
+    write_set("mine", {**TINY, "t10k-labels-idx1-ubyte": labels[:, None]})
+    np.testing.assert_array_equal(train_mnist.load("mine")["test"][1], labels)
+
+@pytest.mark.parametrize("damaged", [None, b"half of it"])
+def test_an_incomplete_foreign_set_in_data_is_refused(damaged, home, capsys):
+    write_set("data", FOREIGN)
+    path = Path("data", "t10k-images-idx3-ubyte.gz")
+    path.unlink()
+    if damaged:
+        path.write_bytes(damaged)
+    before = snapshot()
+    line = complaint(capsys, *QUICK)
+    assert "data/: train-images: not MNIST's, so nothing is added" in line
+    assert f"{path}: " in line
+    assert snapshot() == before
+
+@pytest.mark.parametrize("name", ["t10k-images-idx3-ubyte.gz", "t10k-images.idx3-ubyte",
+                                  "deeper/t10k-images-idx3-ubyte"])
+def test_a_damaged_file_of_mnist_is_replaced_and_kept(name, home, monkeypatch, capsys):
+    write_set("data", TINY)
+    Path("data", "t10k-images-idx3-ubyte.gz").unlink()
+    path = Path("data", name)
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(b"damaged")
+    before = snapshot()
+    with monkeypatch.context() as patch:
+        patch.setattr(train_mnist, "MIRRORS", ["http://localhost:9/"])  # nobody answers
+        assert train_mnist.load(None)["name"] == "synthetic digits, not MNIST"
+    out = capsys.readouterr().out
+    assert "*** failed: http://localhost:9/t10k-images-idx3-ubyte.gz: " in out
+    assert f"{home / 'data'}, or name a folder or a CSV with --data" in out
+    assert snapshot() == before
+    assert train_mnist.load(None)["name"] == "MNIST"
+    aside = path.with_name(f"unreadable-{path.name}")
+    assert f"{path} could not be read, and is now {aside}\n" in capsys.readouterr().out
+    assert aside.read_bytes() == b"damaged"
+    assert snapshot("mirror").items() <= snapshot("data").items()
+
+def test_files_of_two_sets_are_not_mixed(home, capsys):
+    Path("both").mkdir()
+    write_set("both/mnist", TINY)
+    write_set("both/fashion", FOREIGN)
+    Path("both/mnist/t10k-images-idx3-ubyte.gz").unlink()
+    line = complaint(capsys, "--data", "both")
+    assert "train-images are in both/fashion and in both/mnist; name one" in line
+
+def test_bad_mirrors_are_passed_over(home, monkeypatch, capsys):
+    urlopen = urllib.request.urlopen
+    timeouts = []
+
+    def urlopen_or_fail(url, timeout=None):
+        timeouts.append(timeout)
+        if "/mail/" in url:
+            raise http.client.BadStatusLine("220 mail.example.org")
+        return urlopen(url)
+
+    write_set("foreign", FOREIGN)
+    Path("page").mkdir()
+    Path("page", "train-images-idx3-ubyte.gz").write_text("<html>")
+    *bad, good = [(home / name).as_uri() + "/"
+                  for name in ("nowhere", "page", "foreign", "mail", "mirror")]
+    monkeypatch.setattr(train_mnist, "MIRRORS", [*bad, good])
+    monkeypatch.setattr(urllib.request, "urlopen", urlopen_or_fail)
+    with monkeypatch.context() as patch:
+        assert 9_912_422 < train_mnist.MOST_BYTES < 20_000_000
+        patch.setattr(train_mnist, "MOST_BYTES", 9999)  # of some 47,000: it stops there
+        assert not train_mnist.download()
+        assert capsys.readouterr().out.count("*** failed: ") == 5
+    assert train_mnist.load(None)["name"] == "MNIST"
+    out = capsys.readouterr().out
+    assert [out.count(f"*** failed: {mirror}train-images") for mirror in bad] == [1] * 4
+    assert snapshot("data") == snapshot("mirror")
+    assert 1 <= min(timeouts) <= max(timeouts) <= 30
+    monkeypatch.setattr(urllib.request, "urlopen", None)  # all is there: nobody is asked
+    assert train_mnist.load(None)["name"] == "MNIST"
+
+def test_a_download_is_written_whole_or_not_at_all(home, monkeypatch, capsys):
+    def half(path, content):
+        with path.open("wb") as file:
+            file.write(content[:len(content) // 2])
+        raise OSError("disk full")
+
+    monkeypatch.setattr(Path, "write_bytes", half)
+    assert "disk full" in complaint(capsys)
+    assert not snapshot("data").keys() & snapshot("mirror").keys()
+    Path("data").rename("other")
+    Path("data").write_text("a file where the folder should be")
+    assert "'data'" in complaint(capsys)
+
+# ---- train_mnist.py: CSV ---------------------------------------------------------------
+TABLE = np.random.default_rng(0).integers(0, 256, (40, 785))  # the label, then the pixels
+TABLE[:, 0] = np.arange(40) // 4  # sorted
+TABLE[:, 1] = np.arange(40)
+
+def csv_text(table, delimiter=",", end="\n", label="label", at=0, form="{}", start=""):
+    """Return a CSV, its label in column at. No name of the label: no header."""
+    rows = np.insert(table[:, 1:], at, table[:, 0], axis=1)
+    lines = [delimiter.join(map(form.format, row)) for row in rows.tolist()]
+    if label:
+        names = [f"pixel{number}" for number in range(784)]
+        lines.insert(0, delimiter.join([*names[:at], label, *names[at:]]))
+    return start + end.join(lines) + end
+
+@pytest.mark.parametrize("dialect", [
+    {}, {"label": None}, {"delimiter": ";"}, {"delimiter": "\t"}, {"form": "{}.0"},
+    {"form": '"{}"', "label": '"label"'}, {"end": "\r\n"}, {"start": "\ufeff"},
+    {"start": "\ufeff", "label": None, "end": "\r\n"}, {"label": "Class", "at": 784},
+    {"label": '" DIGIT "', "at": 3, "form": '"{}"'}, {"label": "y", "at": 784},
+    {"label": "target", "at": 784, "end": "\r\n", "delimiter": ";"}, {"label": "number"}])
+def test_a_csv_of_any_dialect_is_shuffled_and_split(dialect, home):
+    Path("mine.csv").write_bytes(csv_text(TABLE, **dialect).encode())
+    data = train_mnist.load("mine.csv")
+    parts = [data[part] for part in ("train", "validation", "test")]
+    assert [len(X) for X, _ in parts] == [33, 3, 4]
+    rows = np.concatenate([
+        np.column_stack([labels, (255 * X).round()]) for X, labels in parts])
+    np.testing.assert_array_equal(rows[rows[:, 1].argsort()], TABLE)  # each row once
+    for _, labels in parts:  # in the order of the file, all would be alike
+        assert len(set(labels)) > 1
+
+@pytest.mark.parametrize("cell, words", [
+    ("x", "785 cells, one of them 'x'; expected 785 whole numbers from 0 to 255"),
+    ("", "785 cells, one of them ''"), ("256", "785 cells, one of them '256'"),
+    ("-1", "785 cells, one of them '-1'"), ("5.5", "785 cells, one of them '5.5'"),
+    ("nan", "785 cells, one of them 'nan'"), ("5,5", "786 cells; expected 785"),
+    ("99999999999", "785 cells, one of them '99999999999'")])
+@pytest.mark.parametrize("label, blank", [("label", []), (None, []), ("label", [""])])
+def test_a_bad_cell_is_told_by_its_line(cell, words, label, blank, home, capsys):
+    lines = csv_text(TABLE, label=label).splitlines()
+    lines[2:2] = blank
+    lines[6] = lines[6].rpartition(",")[0] + f",{cell}"
+    Path("bad.csv").write_text("\n".join(lines))
+    assert f"line 7 has {words}" in complaint(capsys, "--data", "bad.csv")
+
+@pytest.mark.parametrize("text, words", [
+    ("", "no rows of numbers"), ("label,pixel0\n", "no rows of numbers"),
+    ("1,2,3\n" * 40, "line 1 has 3 cells"), ("\0" * 999, "no rows of numbers"),
+    (csv_text(TABLE[:, 1:]), "line 2 has 784 cells"), ("\ud800", "utf-8"),
+    (csv_text(TABLE[:19]), "expected 20 images"),
+    (csv_text(0 * TABLE), "pixels of 0 at most")])
+def test_what_is_no_set_of_digits_is_refused_in_one_line(text, words, home, capsys):
+    Path("bad.csv").write_bytes(text.encode(errors="surrogatepass"))
+    assert words in complaint(capsys, "--data", "bad.csv")
+
+# ---- train_mnist.py: augment, and digits from fonts and from pictures ------------------
+NO_BEND = np.zeros(16)
+
+def warped(angle=0.0, slant=0.0, scale=0.0, y=0.0, x=0.0, bend_y=NO_BEND, bend_x=NO_BEND):
+    """Return what becomes of a dot at row 8, column 13."""
+    X = np.zeros((1, 784), np.float32)
+    X[0, 8 * 28 + 13] = 1
+    numbers = [np.array([number]) for number in (angle, slant, scale, y, x)]
+    return train_mnist.warp(X, *numbers, bend_y[None], bend_x[None]).reshape(28, 28)
+
+POINT = 3.0 * (np.arange(16) == 5)  # row 1, column 1 of 4 x 4 points: at pixel 9, 9
+
+@pytest.mark.parametrize("numbers, row, column", [
+    ({}, 8, 13), ({"y": 1.0, "x": -2.0}, 7, 15), ({"angle": np.pi / 2}, 14, 8),
+    ({"slant": 1.0}, 8, 18), ({"scale": 1.0}, 11, 13), ({"bend_y": POINT}, 7, 13),
+    ({"bend_x": POINT}, 8, 11), ({"bend_y": np.roll(POINT, 10)}, 8, 13)])
+def test_warp_moves_ink_where_it_should(numbers, row, column):
+    image = warped(**numbers)
+    assert np.unravel_index(image.argmax(), (28, 28)) == (row, column)
+    assert image.dtype == np.float32
+
+def test_warp_shares_ink_among_pixels_and_lets_none_come_back():
+    assert warped(y=0.25)[7:9, 13] == pytest.approx([0.25, 0.75])
+    assert warped(x=0.25)[8, 12:14] == pytest.approx([0.25, 0.75])
+    for gone in ({"y": 12.0}, {"y": -25.0}, {"x": 20.0}, {"x": -20.0}):
+        assert warped(**gone).sum() == 0, gone
+
+@pytest.mark.parametrize("strength", [1.0, 2.0])
+def test_augment_draws_within_its_ranges_and_by_strength(strength, monkeypatch):
+    monkeypatch.setattr(train_mnist, "warp", lambda X, *numbers: numbers)
+    *uniform, bend_y, bend_x = train_mnist.augment(
+        np.zeros((5000, 784)), np.random.default_rng(0), strength)
+    for numbers, most in zip(uniform, (0.19, 0.17, 0.1, 1.4, 1.4), strict=True):
+        assert 0.99 * most < numbers.max() / strength <= most
+        assert 0.99 * most < -numbers.min() / strength <= most
+    assert abs(np.corrcoef(uniform) - np.eye(5)).max() < 0.1  # each image for itself
+    for bend in (bend_y, bend_x):
+        assert bend.std(axis=0) == pytest.approx(np.full(16, 0.7 * strength), rel=0.1)
+        assert abs(bend.mean()) < 0.02 * strength
+
+def test_digits_are_drawn_as_labelled_in_fonts_apart(monkeypatch):
+    X, labels = train_mnist.draw_digits(["DejaVuSans"], 500, np.random.default_rng(0))
+    plain = np.array([train_mnist.prepare(picture(str(digit))) for digit in range(10)])
+    drawn = np.array([X[labels == digit].mean(axis=0) for digit in range(10)])
+    likeness = np.corrcoef(drawn, plain)[:10, 10:]
+    assert likeness.argmax(axis=1).tolist() == list(range(10))
+    monkeypatch.setattr(train_mnist, "draw_digits", lambda faces, n, rng: set(faces))
+    data = train_mnist.load("synthetic")
+    assert data["test"].isdisjoint(data["train"] | data["validation"])
+    assert data["validation"].isdisjoint(data["train"])
+
+def pictures_of_five():
+    """Return {kind: a picture of the same 5}."""
+    plain = picture("5")
+    grey = picture("5", 200, 180, 90)
+    clear = Image.new("RGBA", plain.size, (0, 0, 0, 0))
+    clear.putalpha(ImageOps.invert(plain))
+    turned = plain.transpose(Image.Transpose.ROTATE_90)
+    turned.getexif()[0x0112] = 6  # as a camera says that it was held upright
+    sixteen = Image.fromarray(np.asarray(grey).astype(np.uint16) * 257)
+    cornered = ImageOps.expand(plain, (250, 250, 0, 0), 255)
+    return {"light on dark": ImageOps.invert(plain), "RGB": plain.convert("RGB"),
+            "a palette": plain.convert("P"), "a clear ground": clear, "turned": turned,
+            "16 bits": sixteen, "large": picture("5", 1400), "small": picture("5", 99),
+            "grey": grey, "in a corner": cornered}
+
+@pytest.mark.parametrize("kind", pictures_of_five())
+def test_prepare_sees_the_same_digit_in_pictures_of_every_kind(kind):
+    image = train_mnist.prepare(picture("5")).reshape(28, 28)
+    assert image.max() == 1
+    assert np.ptp(np.nonzero(image > 0.1)[0]) == 19  # 20 pixels high
+    y, x = (np.average(at, weights=image) for at in np.indices((28, 28)))
+    assert (y, x) == pytest.approx((14, 14), abs=1)
+    other = train_mnist.prepare(pictures_of_five()[kind])
+    assert np.corrcoef(other, image.ravel())[0, 1] > 0.9
+
+@pytest.mark.parametrize("paper, ink", [(255, 255), (0, 0), (200, 195)])
+def test_prepare_refuses_what_is_blank_or_too_faint(paper, ink):
+    with pytest.raises(ValueError, match="blank, or too faint"):
+        train_mnist.prepare(picture("5", 200, paper, ink))
+
+# ---- train_mnist.py: pictures out, and --predict ---------------------------------------
+def test_the_picture_shows_curves_digits_mistakes_and_neurons():
+    rng = np.random.default_rng(0)
+    X = rng.random((60, 784))
+    W = rng.random((784, 50)) * np.arange(50)
+    labels = np.arange(60) % 10
+    said = np.where(np.arange(60) < 40, (labels + 1) % 10, labels)  # 40 are wrong
+    output = nn.one_hot(said, 10) * np.linspace(0.5, 0.9, 60)[:, None]
+    history = {"loss": [2, 1], "val_loss": [3, 2], "val_accuracy": [0.5, 0.6]}
+    figure = train_mnist.draw("$a title", history, {"W1": W}, X, labels, output)
+    curves, digits, mistakes, neurons = figure.subfigs
+    assert "(the loss in training is with dropout, smooth" in curves.get_suptitle()
+    for ax, expected in zip(curves.axes, ([[2, 1], [3, 2]], [[0.5, 0.6]]), strict=True):
+        assert [list(line.get_ydata()) for line in ax.lines] == expected
+        assert (ax.get_xticks() % 1 == 0).all()
+    wrong = [f"said {(i + 1) % 10}, is {i % 10}" for i in range(39, 15, -1)]
+    assert [ax.get_title() for ax in digits.axes] == [*"01234567", *wrong]
+    counts = {text.get_position(): text.get_text() for text in mistakes.axes[0].texts}
+    assert counts == {((digit + 1) % 10, digit): "4" for digit in range(10)}
+    for part, tile, expected in ((digits, 8, X[39]), (neurons, 0, W[:, 49]),
+                                 (neurons, 39, W[:, 10])):
+        shown = part.axes[tile].images[0].get_array()
+        assert np.array_equal(shown.ravel(), expected)
+
+def test_predict_says_the_likeliest_and_shows_what_it_saw(home, capsys):
+    assert train_mnist.main(["--predict", "my.png"]) == 0
+    network, said, *shown, wrote = capsys.readouterr().out.splitlines()
+    x = train_mnist.prepare(Image.open("my.png"))
+    params, activations = nn.load_params("mnist.npz")
+    output, _ = nn.forward(params, x[None], activations)
+    likeliest = sorted(range(10), key=lambda digit: -output[0, digit])[:3]
+    answers = ", ".join(f"{digit} ({output[0, digit]:.1%})" for digit in likeliest)
+    assert [network, said] == ["mnist.npz: 784-8-10", f"my.png: {answers}"]
+    assert [len(line) for line in shown] == [28] * 14
+    darkness = [" .:-=+*#%@".index(character) / 9 for character in "".join(shown)]
+    assert darkness == pytest.approx(x.reshape(14, 2, 28).mean(axis=1).ravel(), abs=0.056)
+    assert wrote == "wrote predictions.png"
+    assert Image.open("predictions.png").size == (200, 260)
+
+def test_predict_names_what_it_cannot_read_and_reads_the_rest(home, capsys):
+    picture("").save("blank.png")
+    picture("7").save("ghost.eps")
+    Path("text.png").write_text("no image")
+    Path("phone.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(99))
+    Path("half.png").write_bytes(Path("my.png").read_bytes()[:300])
+    picture("7").save("large.bmp")
+    content = Path("large.bmp").read_bytes()
+    sides = np.array([9999, 9999], "<i4").tobytes()
+    Path("large.bmp").write_bytes(content[:18] + sides + content[26:])
+    formats = "no picture that is read: PNG, JPEG, GIF, BMP, TIFF, WEBP"
+    reasons = {"no \x1b[2J\n.png": "No such file", "blank.png": "blank", "mirror": "",
+               "half.png": "", "large.bmp": "Image size (99980001 pixels)",
+               "ghost.eps": formats, "text.png": formats, "phone.heic": formats}
+    Path("my.png").rename("\x1b[2J\n7.png")
+    assert train_mnist.main(["--predict", *reasons, "\x1b[2J\n7.png"]) == 1
+    out, errors = capsys.readouterr()
+    for (name, reason), line in zip(reasons.items(), errors.splitlines(), strict=True):
+        name = name.replace("\x1b", r"\x1b").replace("\n", r"\n")  # or a terminal obeys
+        assert line.startswith(f"train_mnist.py: {name}: {reason}")
+    assert [line.split(": ")[0] for line in out.splitlines()] == [
+        "mnist.npz", r"\x1b[2J\n7.png", "wrote predictions.png"]
+
+def test_predict_expands_stars_and_reads_what_people_have(home, capsys):
+    names = [f"[7].{ending}" for ending in ("bmp", "gif", "jpg", "png", "tif", "webp")]
+    for name in ["7.png", *names]:
+        picture("7").save(name)
+    assert train_mnist.main(["--predict", "*7*", "[7].png"]) == 0
+    _, *answers, _ = capsys.readouterr().out.splitlines()
+    assert [answer.split(": ")[0] for answer in answers] == [
+        "7.png", *names, "[7].png"]
+
+def test_the_picture_of_the_answers_is_not_read_and_replaces_no_other(home, capsys):
+    assert train_mnist.main(["--predict", "my.png"]) == 0
+    assert train_mnist.main(["--predict", "*.png"]) == 1  # with the answers among them
+    out, error = capsys.readouterr()
+    assert error == "train_mnist.py: predictions.png: it holds the answers, or will\n"
+    assert out.count("my.png: ") == 2
+    picture("8").save("predictions.png")
+    before = snapshot()
+    for name in ("my.png", "predictions.png", "mirror/../predictions.png"):
+        assert "predictions.png is not replaced" in complaint(capsys, "--predict", name)
+    assert snapshot() == before
+
+def test_predict_answers_all_and_draws_two_hundred(home, monkeypatch, capsys):
+    drawn = []
+    monkeypatch.setattr(train_mnist, "tiles",
+                        lambda figure, images, *_, **options: drawn.extend(images))
+    assert train_mnist.main(["--predict", *["my.png"] * 203]) == 0
+    assert capsys.readouterr().out.count("my.png: ") == 203
+    assert len(drawn) == 200
+
+@pytest.mark.parametrize("sizes, output, b, words", [
+    ((4, 6, 10), "softmax", 0, "4-6-10 softmax, expected 784 pixels"),
+    ((784, 6, 11), "softmax", 0, "784-6-11 softmax, expected 784 pixels"),
+    ((784, 6, 110), "softmax", 0, "784-6-110 softmax, expected"),
+    ((784, 6, 10), "sigmoid", 0, "784-6-10 sigmoid, expected"),
+    ((784, 6, 10), "softmax", np.nan, "its weights are not numbers"),
+    ((784, 6, 10), "softmax", np.inf, "its weights are not numbers")])
+def test_predict_wants_a_network_for_digits(sizes, output, b, words, home, capsys):
+    save_network("other.npz", sizes, output, b)
+    line = complaint(capsys, "--predict", "my.png", "--weights", "other.npz")
+    assert line.startswith(f"train_mnist.py: other.npz: {words}")
+
+def test_predict_takes_mnist_npz_else_synthetic_npz(home, capsys):
+    save_network("synthetic.npz", (784, 9, 10))
+    for expected in ("mnist.npz: 784-8-10\n", "synthetic.npz: 784-9-10\n"):
+        assert train_mnist.main(["--predict", "my.png"]) == 0
+        assert capsys.readouterr().out.startswith(expected)
+        Path("mnist.npz").unlink(missing_ok=True)
+    Path("synthetic.npz").unlink()
+    assert "mnist.npz: no such file; train" in complaint(capsys, "--predict", "my.png")
+
+# ---- train_mnist.py: as a script, imported, and pasted into a cell ---------------------
+SCRIPT = HERE / "train_mnist.py"
+IMPORT = ("-c", "import train_mnist")
+
+def run_python(*arguments, cwd=None, **variables):
+    """Run Python as if no variable here were set but these; return what it did."""
+    ours = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MPLBACKEND")
+    others = {name: value for name, value in os.environ.items() if name not in ours}
+    return subprocess.run([sys.executable, *arguments], cwd=cwd, text=True,
+                          env={**others, **variables}, capture_output=True)
+
+@pytest.mark.parametrize("arguments, variables, seen", [
+    ([SCRIPT], {"MPLBACKEND": "module://inline"}, "1 agg"), (IMPORT, {}, "1 None"),
+    ([SCRIPT], {"OPENBLAS_NUM_THREADS": "2"}, "2 agg"),
+    ([SCRIPT], {"OMP_NUM_THREADS": "2"}, "None agg"),
+    (IMPORT, {"MPLBACKEND": "inline"}, "1 inline")])
+def test_what_is_set_before_numpy_is_imported(arguments, variables, seen, tmp_path):
+    (tmp_path / "numpy.py").write_text(
+        "from os import environ\n"
+        "print(environ.get('OPENBLAS_NUM_THREADS'), environ.get('MPLBACKEND'))\n"
+        "raise SystemExit\n")
+    path = os.pathsep.join([str(tmp_path), str(HERE)])
+    done = run_python(*arguments, PYTHONPATH=path, **variables)
+    assert done.stdout == f"{seen}\n", done.stderr
+
+def test_pasted_into_a_cell_it_defines_all_and_runs_nothing(home, monkeypatch, capsys):
+    monkeypatch.setenv("MPLBACKEND", "module://inline")
+    before = snapshot()
+    cell = {"__name__": "__main__"}
+    exec(SCRIPT.read_text(encoding="utf-8"), cell)
+    assert os.environ["MPLBACKEND"] == "module://inline"
+    assert capsys.readouterr() == ("", "")
+    assert snapshot() == before
+    assert cell["main"](["--predict", "none.png"]) == 1
+
+def test_it_runs_where_stdout_cannot_be_reconfigured(home, monkeypatch):
+    """Such as in IDLE, and by %run in a notebook."""
+    monkeypatch.setenv("MPLBACKEND", "module://inline")
+    monkeypatch.setattr(sys, "argv", ["train_mnist.py", "--predict", "none.png"])
+    monkeypatch.setattr(sys, "stdout", io.StringIO())
+    with pytest.raises(SystemExit, match="1"):
+        runpy.run_path(str(SCRIPT), run_name="__main__")
+
+def test_it_runs_with_nn_py_alone_where_a_console_knows_only_ascii(home):
+    Path("alone").mkdir()
+    for name in ("nn.py", "train_mnist.py"):
+        shutil.copy(HERE / name, "alone")
+    done = run_python("alone/train_mnist.py", *MINE, "--weights", "größe.npz",
+                      MPLBACKEND="module://missing", PYTHONIOENCODING="ascii")
+    assert done.returncode == 0, done.stderr
+    assert r"wrote gr\xf6\xdfe.npz and gr\xf6\xdfe.png" in done.stdout
+    assert Path("größe.npz").exists()
+    assert Image.open("größe.png").size == (1400, 1100)
+
+# ---- train_mnist.py: MNIST -------------------------------------------------------------
+@pytest.mark.skipif(not (HERE / "data").exists(), reason="train_mnist.py fetches it")
+def test_the_default_network_learns_mnist_and_reads_pictures(tmp_path):
+    shutil.copytree(HERE / "data", tmp_path / "data")
+    done = run_python(SCRIPT, "--epochs", "3", cwd=tmp_path)
+    assert "MNIST: 55,000 to train, 5,000 to validate, 10,000 to test" in done.stdout
+    params, activations = nn.load_params(tmp_path / "mnist.npz")
+    X, labels = train_mnist.load(tmp_path / "data")["test"]
+    assert nn.accuracy(labels, nn.predict(params, X, activations)) > 0.975
+    chosen = np.random.default_rng(0).choice(len(X), 60, replace=False)
+    images = (255 * X[chosen]).round().astype(np.uint8).reshape(60, 28, 28)
+    prepared = []
+    for number, image in enumerate(images):
+        ink = 255 * (number % 2)  # white on black, and black on white
+        side = (28, 112, 300, 1400)[number // 15]
+        redrawn = Image.fromarray(image ^ np.uint8(ink)).resize((side, side))
+        prepared.append(train_mnist.prepare(redrawn))
+    said = nn.predict(params, prepared, activations)
+    assert (said == labels[chosen]).sum() >= 57
+
+# ---- train_mnist.py: pictures that people bring ----------------------------------------
+SEVEN = [(120, 110), (280, 110), (180, 310)]  # strokes of a digit, on 400 x 400
+TWO = [(130, 150), (170, 100), (240, 100), (270, 150), (250, 210), (130, 300), (280, 300)]
+
+def paper(strokes=SEVEN, light=230, ink=40, width=18):
+    """Return a picture of these strokes on paper, as greys (400, 400)."""
+    image = Image.new("L", (400, 400), light)
+    if strokes:
+        ImageDraw.Draw(image).line(strokes, ink, width, joint="curve")
+    return np.asarray(image, float)
+
+def seen(greys):
+    """Return what prepare makes of greys, (28, 28)."""
+    image = Image.fromarray(np.clip(greys, 0, 255).astype(np.uint8))
+    return train_mnist.prepare(image).reshape(28, 28)
+
+ROWS_DOWN, COLUMNS_RIGHT = np.mgrid[0:400, 0:400] / 400
+SCENES = {  # what happens to a picture on its way
+    "a shadow over half": lambda greys: greys * np.where(COLUMNS_RIGHT < 0.5, 1, 0.5),
+    "a lamp in a corner": lambda greys: greys * (1 - 0.6 * np.hypot(
+        ROWS_DOWN, COLUMNS_RIGHT)).clip(0.2, 1),
+    "night": lambda greys: greys * 0.25,
+    "light ink on dark": lambda greys: 255 - greys,
+    "grain": lambda greys: greys + np.random.default_rng(0).normal(0, 8, greys.shape),
+    "ruled lines": lambda greys: greys - 25 * (np.arange(400) % 40 == 0)[:, None],
+    "a table around": lambda greys: np.pad(greys, 60, constant_values=90),
+    "crumbs": lambda greys: np.where(
+        np.random.default_rng(1).random(greys.shape) < 0.0005, 60, greys),
+    "a frame around": lambda greys: np.where(
+        abs(np.maximum(abs(ROWS_DOWN - 0.5), abs(COLUMNS_RIGHT - 0.5)) - 0.42) < 0.01,
+        40, greys)}
+
+@pytest.mark.parametrize("scene", SCENES)
+@pytest.mark.parametrize("strokes", [SEVEN, TWO])
+def test_a_digit_is_seen_in_every_light_and_place(strokes, scene):
+    plain = seen(paper(strokes))
+    changed = seen(SCENES[scene](paper(strokes)))
+    assert np.corrcoef(plain.ravel(), changed.ravel())[0, 1] > 0.9
+
+def test_faint_or_thin_ink_is_not_grain_and_thick_ink_no_paper():
+    plain = seen(paper())
+    for other in (paper(ink=190), paper(width=5), paper(width=50)):
+        assert np.corrcoef(plain.ravel(), seen(other).ravel())[0, 1] > 0.6
+
+@pytest.mark.parametrize("colour", [0, 255])
+def test_ink_on_a_clear_ground_is_seen_whatever_its_colour(colour):
+    clear = Image.new("L", (400, 400), colour)
+    clear.putalpha(Image.fromarray((255 * (paper() < 100)).astype(np.uint8)))
+    digit = train_mnist.prepare(clear).reshape(28, 28)
+    assert np.corrcoef(digit.ravel(), seen(paper()).ravel())[0, 1] > 0.9
+
+def test_a_digit_in_two_pieces_is_one_digit():
+    bar = [(170, 95), (290, 95)]
+    greys = paper([(160, 130), (155, 200), (260, 220), (150, 320)])
+    five = np.minimum(greys, paper(bar))
+    assert seen(greys)[:9, 16:].sum() < 1  # the rest of a 5, above and to the right
+    assert seen(five)[:9, 16:].sum() > 3
+
+@pytest.mark.parametrize("picture, reason", [
+    (np.minimum(paper(SEVEN), paper([(60, 90), (70, 300)])), "several"),
+    (paper(None), "blank"), (np.zeros((400, 400)), "blank"), (paper(ink=222), "blank"),
+    (np.full((1, 1), 9.0), "blank"), (np.full((1, 300), 200.0), "blank"),
+    (SCENES["ruled lines"](paper(None)), "blank"),
+    (np.where(np.hypot(ROWS_DOWN - 0.5, COLUMNS_RIGHT - 0.5) < 0.02, 0, 230), "blank")])
+def test_pictures_without_one_digit_are_refused_with_a_reason(picture, reason):
+    with pytest.raises(ValueError, match=f"^{reason}"):
+        seen(picture)
+
+def test_a_large_picture_is_shrunk_before_its_colours_are_converted(tmp_path):
+    big = Image.fromarray(paper().astype(np.uint8)).convert("RGB").resize((6000, 4000))
+    big.save(tmp_path / "big.png")
+    big.save(tmp_path / "big.jpg")
+    for path in ("big.png", "big.jpg"):
+        tracemalloc.start()
+        train_mnist.prepare(train_mnist.open_picture(tmp_path / path))
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert peak < 40_000_000  # of NumPy; 24 million pixels as floats have 96 million
+
 # ---- train_xor.py: experiments by what they print --------------------------------------
 @pytest.fixture
 def run_xor(tmp_path, monkeypatch, capsys):
-    """A function that runs a command in an empty folder: (exit code, printed, complaint)."""
+    """A function that runs a command in an empty folder: (code, printed, complaint)."""
     monkeypatch.chdir(tmp_path)
     Path(".github").mkdir()  # where README's commands write their pictures
 
     def run(command):
-        code = train_xor.main(command.split())
+        try:
+            code = train_xor.main(command.split())
+        except SystemExit as end:  # of argparse
+            code = end.code
         printed, complaint = capsys.readouterr()
         return code, printed, complaint
 
@@ -870,6 +1605,7 @@ EXPERIMENTS = [  # the command, its exit code, and what it prints
     ("", 0, ["1.000 right\n", ": solved\nwrote xor.png\n"]),
     ("--hidden", 1, ["No seed helps", "undecided"]),
     ("xor --activation linear", 1, ["No seed helps"]),
+    ("--hidden 1", 1, ["No seed helps"]),
     ("--hidden 2 --seed 1", 1, ["NOT solved", "helps"]),
     ("--hidden 2 --activation sigmoid --optimizer sgd --lr 0.01", 1, ["helps"]),
     ("--hidden 2 --activation relu", 1, ["helps --hidden 8 --activation tanh\n"]),
@@ -879,7 +1615,7 @@ EXPERIMENTS = [  # the command, its exit code, and what it prints
     ("step --lr 0.1", 0, ["The loss fell.\n"]),
     ("step --lr 100", 1, ["loss did NOT fall"]),
     ("search --plot .github/search.png", 0, ["guesses: ", "descent: 9"]),
-    ("optimizers --epochs 30", 0, ["sgd at three rates:\n", "  adam, lr "]),
+    ("optimizers --epochs 30", 0, ["sgd at three rates:\n", "each rule", "  adam, lr "]),
     ("vanishing", 0, ["at most 1/4"]),
     ("spiral --activation sigmoid", 0, ["right, loss", "wrote spiral.png"]),
     ("spiral --gif .github/spiral.gif --epochs 20", 0, ["wrote .github/spiral.gif"]),
@@ -897,24 +1633,25 @@ def test_experiments_say_what_they_find(command, code, words, run_xor):
         assert path.stat().st_size < 1_000_000
         assert Image.open(path).n_frames > 10
 
-def xor_settings(**changes):
-    """Return the default settings of an experiment with changes."""
-    _, settings = train_xor.EXPERIMENTS["xor"]
-    return {**settings, **changes}
+def settings_of(experiment, **changes):
+    """Return the default settings of an experiment with changes, but for its picture."""
+    _, settings = train_xor.EXPERIMENTS[experiment]
+    return {key: value for key, value in (settings | changes).items() if key != "plot"}
 
 def test_xor_is_solved_for_every_seed():
     for seed in range(100):
-        run = train_xor.train_on_xor(**xor_settings(seed=seed))
+        run = train_xor.train_on_xor(**settings_of("xor", seed=seed))
         assert run["right"] == 1, seed
 
 def test_an_output_that_prints_as_half_is_undecided():
-    run = train_xor.train_on_xor(**xor_settings(hidden=[]))
+    run = train_xor.train_on_xor(**settings_of("xor", hidden=[]))
     assert set(run["verdicts"]) == {"undecided"}
     assert run["outputs"] == pytest.approx([0.5] * 4)
 
 @pytest.mark.parametrize("wrong", ["dW1", "new_b2"])
 def test_step_compares_its_numbers_with_nn(wrong, monkeypatch, run_xor):
-    line, = [line for line in train_xor.STEP.splitlines() if line.startswith(f"{wrong} = ")]
+    line, = [line for line in train_xor.STEP.splitlines()
+             if line.startswith(f"{wrong} = ")]
     monkeypatch.setattr(train_xor, "STEP", train_xor.STEP.replace(
         line, f"{line} + 1e-9"))
     code, printed, _ = run_xor("step")
@@ -928,14 +1665,13 @@ def test_step_marks_the_slope_and_the_growth_that_confirm_each_other(run_xor):
     assert [line.split()[0] for line in marked] == ["dW1", "growth", "slope"]
     assert dW1 == slope == pytest.approx(growth, rel=0.01)
 
-RIGHT = {"as it is": [0.5, 0.5], "way 2": [0.4, 0.9], "way 3": [0.5, 0.6]}  # for two seeds
+RIGHT = {1: [0.5, 0.5], 2: [0.4, 0.9], 3: [0.5, 0.6]}  # by way, for two seeds
 
 def test_a_change_helps_if_it_hurts_no_seed_and_one_that_diverges_costs_nothing(capsys):
     def train_once(seed, way):
         if way == 4:
             raise FloatingPointError("diverged")
-        name = {1: "as it is", 2: "way 2", 3: "way 3"}[way]
-        return {"right": RIGHT[name][seed], "loss": 1 - RIGHT[name][seed]}
+        return {"right": RIGHT[way][seed], "loss": 1 - RIGHT[way][seed]}
 
     changes = [{"way": 1}, {"way": 2}, {"way": 3}, {"way": 4}]
     for judge in ("right", "loss"):
@@ -977,13 +1713,13 @@ def test_the_three_ways_of_search_do_equal_work(monkeypatch, run_xor):
     assert len(forwards) == guesses_and_nudges + 30 // 3  # a step counts as three
 
 def test_regions_are_where_they_should_be_and_white_where_undecided():
-    result = train_xor.spiral(**{**train_xor.EXPERIMENTS["spiral"][1], "epochs": 30})
+    result = train_xor.spiral(**settings_of("spiral", epochs=30))
     regions, curves = result["figure"].axes
     X, labels = train_xor.spiral_data(300, 0.2, 0)
     image = regions.images[0]
     low, high, *_ = image.get_extent()
     column, row = (200 * (X - low) / (high - low)).astype(int).T
-    colors = np.array([train_xor.to_rgba_array(color)[0, :3] for color in train_xor.COLORS])
+    colors = train_xor.to_rgba_array(train_xor.COLORS)[:, :3]
     shown = image.get_array()[row, column]
     said = abs(shown[:, None, :3] - colors[:3]).sum(axis=2).argmin(axis=1)
     assert nn.accuracy(labels, said) > 0.95
@@ -997,8 +1733,8 @@ def test_regions_are_where_they_should_be_and_white_where_undecided():
 def test_pictures_are_not_empty_and_need_no_legend_for_one_line(run_xor):
     for name in ("xor", "search", "optimizers", "vanishing"):
         experiment, settings = train_xor.EXPERIMENTS[name]
-        small = {key: 9 for key in settings if key in ("epochs", "passes")}
-        figure = experiment(**{**settings, **small})["figure"]
+        small = {key: 9 for key in ("epochs", "passes") if key in settings}
+        figure = experiment(**settings_of(name, **small))["figure"]
         for ax in figure.axes:
             assert ax.has_data() and ax.get_title()
             assert (ax.get_legend() is not None) == (len(ax.lines) > 1)
@@ -1023,6 +1759,7 @@ def test_the_film_begins_with_chaos_and_ends_solved(run_xor, monkeypatch):
     ("spiral --nonsense", 2, "unrecognized"),
     ("spirals", 2, "choose from xor, step, spiral"),
     ("vanishing --layers 0", 2, "--layers 0: expected 1"),
+    ("step --plot a.png", 2, "unrecognized"), ("--plot ", 2, "expected one argument"),
     ("--lr x", 2, "float value: 'x'"), ("step --lr nan", 2, "--lr nan: expected"),
     ("--optimizer adamm", 2, "choice: 'adamm'"),
     ("--output softmax --loss mse", 1, "mse goes with another"),
@@ -1049,10 +1786,221 @@ def test_train_xor_runs_with_nn_py_alone_whatever_the_notebook_hands_on(tmp_path
     environment = {**os.environ, "PYTHONIOENCODING": "ascii",
                    "MPLBACKEND": "module://matplotlib_inline.no_such_backend"}
     done = subprocess.run(
-        [sys.executable, "train_xor.py", "xor", "--plot", "\N{GREEK SMALL LETTER PI}.png"],
+        [sys.executable, "train_xor.py", "xor", "--plot", "\u03c0.png"],
         cwd=tmp_path, capture_output=True, text=True, env=environment)
     assert (done.returncode, done.stderr) == (0, "")
-    assert (tmp_path / "\N{GREEK SMALL LETTER PI}.png").exists()
+    assert (tmp_path / "\u03c0.png").exists()
+
+# ---- README.md: its blocks print what they say, its commands are there -----------------
+README = (HERE / "README.md").read_text(encoding="utf-8")
+
+def section(heading):
+    """Return the text below a heading of README, up to the next one."""
+    _, _, after = README.partition(f"\n## {heading}\n")
+    assert after, heading
+    text, _, _ = after.partition("\n## ")
+    return text
+
+def blocks(heading, language="python"):
+    """Return the blocks of code below a heading of README."""
+    parts = section(heading).split("```")
+    return [block.removeprefix(f"{language}\n") for block in parts[1::2]
+            if block.startswith(f"{language}\n")]
+
+def block_with(heading, words):
+    """Return the one block below a heading that holds these words."""
+    block, = [block for block in blocks(heading) if words in block]
+    return block
+
+def printed_below(heading):
+    """Return the blocks below a heading that show what is printed."""
+    return blocks(heading, "")
+
+def run_code(code, folder, devices=1):
+    """Run Python code as a user would who has the five files; return what it prints."""
+    environment = {**os.environ, "PYTHONPATH": str(HERE), "JAX_PLATFORMS": "cpu",
+                   "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, text=True,
+                          capture_output=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+def replaced(text, old, new):
+    """Return text with the one place that is old made new."""
+    assert text.count(old) == 1, old
+    return text.replace(old, new)
+
+@pytest.mark.parametrize("heading", ["A first network", "Your own data"])
+def test_blocks_print_what_the_readme_says(heading, tmp_path):
+    for code, printed in zip(blocks(heading), printed_below(heading), strict=True):
+        assert run_code(code, tmp_path) == printed
+
+def test_the_saved_table_network_reads_new_flowers(tmp_path):
+    run_code(block_with("Your own data", "flowers.csv"), tmp_path)
+    params, activations = nn.load_params(tmp_path / "flowers.npz")
+    columns = np.load(tmp_path / "flowers-columns.npz")
+    small, large = [[size, size - 3, 0, 1] for size in (5.0, 6.0)]
+    x = (np.array([small, large]) - columns["mean"]) / columns["std"]
+    said = columns["kinds"][nn.predict(params, x, activations)]
+    assert said.tolist() == ["setosa", "virginica"]
+
+@pytest.fixture
+def recipes(tmp_path, monkeypatch):
+    """The names that the recipes make, all run in turn in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(nn, "ACTIVATIONS", dict(nn.ACTIVATIONS))
+    names = {}
+    for block in blocks("Recipes"):
+        exec(block, names)
+        if "a chain" in block:
+            names["second"] = names["params"]  # before later recipes take the name
+    return names
+
+def test_early_stopping_keeps_the_best_and_resumes_to_the_same_bits(recipes):
+    train, X, Y = recipes["train"], recipes["X"], recipes["Y"]
+    train("parts.pickle", 3)
+    train("parts.pickle", 9)
+    assert bits(train("parts.pickle", 20)) == bits(train("whole.pickle", 20))
+    best = train("run.pickle", 500)  # it has ended: a further call does nothing
+    _, state, lowest, _, since = np.load("run.pickle", allow_pickle=True)
+    assert nn.evaluate(best, X[400:], Y[400:], RELU_NET)["loss"] == lowest < 0.2
+
+def test_what_is_done_with_gradients(recipes):
+    grads, X, Y, params = (recipes[name] for name in ("grads", "X", "Y", "params"))
+    assert grads.keys() == {"W2", "b2"}
+    assert sum((g * g).sum() for g in grads.values()) <= 1.001
+    assert recipes["saliency"].shape == X.shape
+    scores = nn.evaluate(recipes["tuned"], X, recipes["three"], RELU_NET)
+    assert scores["accuracy"] > 0.8
+
+def test_a_chain_of_networks_has_the_gradient_of_the_whole(recipes):
+    first, X, Y = recipes["first"], recipes["X"], recipes["Y"]
+    grads = recipes["grads1"]
+
+    def loss_at(W1):
+        A, _ = nn.forward({**first, "W1": W1}, X, ("tanh",))
+        _, cache = nn.forward(recipes["second"], X + A, RELU_NET)
+        return nn.compute_loss(recipes["second"], cache, Y, RELU_NET)
+
+    expected = central_differences(loss_at, first["W1"].astype(float), 1e-3)
+    assert grads["W1"] == pytest.approx(expected, rel=0.02, abs=1e-3)
+
+def test_rules_losses_and_curves_of_ones_own(recipes):
+    expected, _ = nn.adam(2.997, 1.0, {}, 0.1)
+    for start in (np.full((2, 2), 3.0), np.full(2, 2.997)):  # biases do not decay
+        p, _ = recipes["adamw"](start, 1.0, {}, 0.1)
+        assert p == pytest.approx(expected)
+    plain, _ = nn.gradient_descent(recipes["start"], recipes["X"], recipes["labels"],
+                                   RELU_NET)
+    weighted, _ = nn.gradient_descent(recipes["start"], recipes["X"], recipes["labels"],
+                                      RELU_NET, recipes["weighted"])
+    share = [nn.predict(params, recipes["X"], RELU_NET).mean()
+             for params in (plain, weighted)]
+    assert share[1] > share[0] + 0.03
+
+def test_the_check_of_a_slope_passes_a_right_one_and_finds_a_wrong_one(recipes):
+    check, start, X, Y = (recipes[name] for name in ("check", "start", "X", "Y"))
+    computed, measured = check(start, X, Y, ("swish", "softmax"))
+    assert computed == pytest.approx(measured, rel=1e-6)
+    f, slope, gain = nn.ACTIVATIONS["swish"]
+    nn.ACTIVATIONS["wrong"] = (f, lambda Z, A: 0.9 * slope(Z, A), gain)
+    computed, measured = check(start, X, Y, ("wrong", "softmax"))
+    assert computed != pytest.approx(measured, rel=1e-3)
+
+def test_several_networks_averaged_make_a_submission(recipes):
+    header, *lines = Path("submission.csv").read_text().splitlines()
+    assert header == "ImageId,Label"
+    said = [line.split(",") for line in lines]
+    assert [int(number) for number, _ in said] == list(range(1, 601))
+    assert nn.accuracy(recipes["labels"], [int(label) for _, label in said]) > 0.9
+
+def test_both_loops_train_over_a_file_larger_than_their_memory(tmp_path, monkeypatch):
+    """README's loop and gradient_descent, over bytes, which float32 would make four times
+    as large: the peak of all arrays together stays below a quarter of the file."""
+    monkeypatch.chdir(tmp_path)
+    np.lib.format.open_memmap("bytes.npy", "w+", np.uint8, (40_000, 784)).flush()
+    setup, *_ = blocks("Recipes")
+    loop = block_with("Recipes", "mmap_mode")
+    saved = replaced(loop, 'np.save("large.npy", X)\n', "")
+    large = np.load("bytes.npy", mmap_mode="r")
+    names = {}
+    exec(setup, names)
+    names |= {"start": nn.init_params((784, 16, 2), RELU_NET),
+              "Y": nn.one_hot([0, 1] * 20_000, 2)}
+    tracemalloc.start()
+    exec(replaced(saved, '"large.npy"', '"bytes.npy"'), names)
+    nn.gradient_descent(names["start"], large, names["Y"], RELU_NET, epochs=1)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < large.nbytes / 4
+
+GPU_CHANGES = [  # what the test makes of it, to be quick
+    ("(784, 4096, 4096, 10)", "(784, 32, 10)"), ("400, 512", "12, 50"),
+    ('("relu", "relu", "softmax")', '("relu", "softmax")'),
+    ("train_mnist.load(None)", "train_mnist.load('digits')")]
+
+def test_the_block_for_a_gpu_trains_here_too(tmp_path):
+    pytest.importorskip("jax")
+    X, labels = train_mnist.draw_digits(
+        train_mnist.FACES, 2000, np.random.default_rng(0))
+    images = (255 * X).reshape(-1, 28, 28)
+    write_set(tmp_path / "digits", {
+        "train-images-idx3-ubyte": images, "train-labels-idx1-ubyte": labels,
+        "t10k-images-idx3-ubyte": images[:200], "t10k-labels-idx1-ubyte": labels[:200]})
+    code = block_with("One GPU", "lax.scan")
+    for old, new in GPU_CHANGES:
+        code = replaced(code, old, new)
+    printed = run_code(code, tmp_path)
+    params, activations = nn.load_params(tmp_path / "gpu.npz")
+    scores = nn.evaluate(params, X[:200], labels[:200], activations)
+    assert scores["accuracy"] > 0.6
+    assert f"'accuracy': {scores['accuracy']}" in printed
+
+COMPARED = """
+nn.np = np
+expected, state = nn.init_params((784, 128, 10), activations), {}
+X = np.random.default_rng(0).random((512, 784), np.float32)
+Y = nn.one_hot(np.arange(512) % 10, 10)
+for _ in range(10):
+    expected, state = step.__wrapped__(expected, state, X, Y)  # not compiled
+for key in expected:
+    assert abs(np.asarray(params[key]) - expected[key]).max() < 1e-5, key
+"""
+
+def test_many_devices_give_the_parameters_of_numpy(tmp_path):
+    pytest.importorskip("jax")
+    code = block_with("Many devices", "Mesh(")
+    assert run_code(code + COMPARED, tmp_path, 4) == "4 devices\n"
+
+def test_many_hosts_give_the_parameters_of_numpy(tmp_path):
+    """Two processes with two devices each."""
+    pytest.importorskip("jax")
+    with socket.create_server(("localhost", 0)) as server:
+        port = server.getsockname()[1]
+    start, mine, shares = replaced(
+        block_with("Many devices", "jax.distributed"), "12355", str(port)).strip().split(
+        "\n")[1:]
+    code = block_with("Many devices", "Mesh(")
+    code = replaced(code, "import jax\n", f"import jax\n{start}\n")
+    code = replaced(code, "X, Y = jax.device_put((X, Y), split)\n", f"{mine}\n{shares}\n")
+    programs = [f"process_id = {number}\n{code}{COMPARED}" for number in (0, 1)]
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        outputs = list(pool.map(functools.partial(
+            run_code, folder=tmp_path, devices=2), programs))
+    for output in outputs:  # below what the two say of their connection
+        assert output.endswith("4 devices\n")
+
+def test_the_commands_and_pictures_of_the_readme_are_there():
+    """Those of train_xor.py ran above, or with fewer epochs; the others are parsed."""
+    commands = set(re.findall(r"`python (train_\w+)\.py ?([^`]*)`", README))
+    assert len(commands) > 15
+    for script, arguments in commands:
+        if script == "train_mnist":
+            train_mnist.parse(arguments.split())
+        elif "--help" not in arguments:
+            assert any(command.startswith(arguments) for command, _, _ in EXPERIMENTS)
+    for path in re.findall(r"!\[.+?\]\((.*?)\)", README):
+        assert (HERE / path).stat().st_size < 1_500_000
 
 # ---- Benchmark: python test_nn.py --benchmark ------------------------------------------
 # Each contestant trains params by a recipe, calls tick() after each epoch, and returns a
@@ -1115,17 +2063,24 @@ CONTESTANTS = {"nn.py": with_nn, "PyTorch": with_torch, "sklearn": with_sklearn,
                "tutorial": functools.partial(with_torch, tutorial=True)}
 
 def race(names, sizes, digits, rounds=3, **recipe):
-    """Return {name: [(times of the start and of each epoch's end, predict), ...]}."""
+    """Return {name: [(times, predict) of each round, ...]}."""
     runs = {}
     activations = ("relu",) * (len(sizes) - 2) + ("softmax",)
     for seed, name in itertools.product(range(rounds), names):  # interleaved
         params = nn.init_params(sizes, activations, seed)
-        times = [time.perf_counter()]
         with contextlib.suppress(ImportError):  # one that is not installed is left out
-            predict = CONTESTANTS[name](
-                *digits, params, lambda *_: times.append(time.perf_counter()), **recipe)
-            runs.setdefault(name, []).append((times, predict))
+            runs.setdefault(name, []).append(
+                timed(CONTESTANTS[name], *digits, params, **recipe))
     return runs
+
+def timed(contestant, *data, **recipe):
+    """Return (the times of the start and of the end of each epoch, predict)."""
+    times = [time.perf_counter()]
+
+    def tick(*_):
+        times.append(time.perf_counter())
+
+    return times, contestant(*data, tick, **recipe)
 
 def benchmark():
     """Print medians of seconds per epoch, then how fast and how good the whole job is."""

@@ -13,8 +13,10 @@ import contextlib
 import glob
 import gzip
 import hashlib
+import http.client
 import os
 import re
+import shlex
 import sys
 import time
 import urllib.request
@@ -23,12 +25,12 @@ import zipfile
 import zlib
 from pathlib import Path
 
-# Run as a script, that is, not imported and not pasted into a notebook's cell?
+# Whether this file is run as a script: not imported, nor pasted into a notebook's cell.
 SCRIPT = __name__ == "__main__" and "__file__" in globals()
-if SCRIPT:  # no window is opened; a notebook hands on a backend that may be missing
-    os.environ["MPLBACKEND"] = "agg"
-# OpenBLAS's idle threads spin: beside other programs an epoch takes fifty times as long
-# with two as with one. To be set before NumPy is imported.
+if SCRIPT:
+    os.environ["MPLBACKEND"] = "agg"  # a notebook's may not be installed here
+# Idle threads of OpenBLAS spin: beside two busy programs an epoch took 67 s with two, 4
+# with one; alone 1.3 and 1.4. NumPy reads this when it is imported.
 if "OMP_NUM_THREADS" not in os.environ:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
@@ -43,7 +45,7 @@ import nn
 SIDE = 28  # pixels along a side of an image
 PIXELS = SIDE * SIDE
 DIGITS = 10
-SETTINGS = {  # each is an option of the command line, where it is explained
+SETTINGS = {  # the defaults of the options in parse, which explains them
     "hidden": [512, 256], "activation": "relu", "epochs": 10, "optimizer": "adam",
     "lr": 0.003, "schedule": "linear", "batch_size": 128, "l2": 0.0, "dropout": 0.0,
     "smooth": 0.0, "augment": 1.0, "seed": 0}
@@ -55,100 +57,119 @@ def train(options):
     activations = (options.activation,) * len(options.hidden) + ("softmax",)
     params = nn.init_params(
         (PIXELS, *options.hidden, DIGITS), activations, options.seed)
-    stem = choose_stem(options.weights, data["name"].split(" digits, ")[0])
-    check_may_write(stem, params, activations)
+    stem = data["stem"]
+    if options.weights is not None:
+        stem = options.weights.removesuffix(".npz")
+    check_may_write(stem)
     describe(params, activations, data, options)
+
     params, history, finished = fit(params, activations, data, options, stem)
     if not finished:
         stem = f"{stem}.unfinished"
-    output, result = test(params, activations, data)
+    output, summary = test(params, activations, data)
 
     nn.save_params(f"{stem}.npz", params, activations)
-    title = f"{widths(params)}, {result}"
-    draw(title, history, params, *data["test"], output).savefig(f"{stem}.png")
-    print(f"wrote {stem}.npz and {stem}.png; to read a digit of your own:\n"
-          f"python train_mnist.py --predict my.png --weights {stem}.npz")
+    X, labels = data["test"]
+    figure = draw(f"{name_of(params)}, {summary}", history, params, X, labels, output)
+    figure.savefig(f"{stem}.png")
+    say(f"wrote {stem}.npz and {stem}.png; to read a digit of your own:",
+        f"python train_mnist.py --predict my.png --weights {shlex.quote(stem)}.npz")
     if not finished:
         return 130  # as after any Ctrl-C
     Path(f"{stem}.unfinished.npz").unlink(missing_ok=True)
+    Path(f"{stem}.unfinished.png").unlink(missing_ok=True)
     return 0
 
-def choose_stem(weights, name):
-    """Return the name of the files to write, without .npz. Only MNIST has mnist.npz."""
-    if weights is not None:
-        return weights.removesuffix(".npz")
-    if name == "MNIST":
-        return "mnist"
-    stem = Path(name).resolve().stem
-    return "not-mnist" if stem.lower() == "mnist" else stem
-
-def check_may_write(stem, params, activations):
-    """Fail, before hours of training, if weights cannot be written, or would destroy."""
+def check_may_write(stem):
+    """Fail before the first epoch if the files to write cannot be written, or would
+    replace what is not ours."""
     if Path(f"{stem}.npz").exists():
-        with naming(f"{stem}.npz is not replaced (name another with --weights)"):
+        with naming(f"{stem}.npz is not replaced; name another with --weights"):
             nn.load_params(f"{stem}.npz")
-    nn.save_params(f"{stem}.unfinished.npz", params, activations)
+    check_is_ours(f"{stem}.png")
+    part = Path(f"{stem}.npz.part")
+    part.touch()
+    part.unlink()
+
+def check_is_ours(picture):
+    """Fail if there is a picture under this name that matplotlib did not draw."""
+    if Path(picture).exists():
+        with naming(f"{picture} is not replaced"), Image.open(picture) as image:
+            if "Matplotlib" not in image.info.get("Software", ""):
+                raise ValueError("it is no picture of this program; rename it")
 
 def describe(params, activations, data, options):
     """Print what is to be trained, on what, and how."""
-    n = {part: f"{len(data[part][0]):,}" for part in ("train", "validation", "test")}
-    print(f"data      {data['name']}: {n['train']} to train, {n['validation']} to "
-          f"validate, {n['test']} to test")
-    print(f"network   {widths(params)}, {', '.join(activations)}: "
-          f"{sum(p.size for p in params.values()):,} parameters")
+    counts = {part: len(data[part][0]) for part in ("train", "validation", "test")}
+    n_params = sum(p.size for p in params.values())
     settings = [f"{key} {getattr(options, key)}" for key in SETTINGS]
-    print(f"settings  {', '.join(settings)}", flush=True)
+    say(f"data      {data['name']}: {counts['train']:,} to train, "
+        f"{counts['validation']:,} to validate, {counts['test']:,} to test")
+    say(f"network   {name_of(params)}, {', '.join(activations)}: {n_params:,} parameters")
+    say(f"settings  {', '.join(settings)}")
 
-def widths(params):
-    """Return the widths of a network's layers, such as 784-512-256-10."""
-    biases = [p for key, p in params.items() if key.startswith("b")]
-    return "-".join(str(len(array)) for array in [params["W1"], *biases])
+def sizes_of(params):
+    """Return the widths of a network, such as [784, 512, 256, 10]."""
+    biases = [p for p in params.values() if p.ndim == 1]
+    return [len(params["W1"]), *(len(b) for b in biases)]
+
+def name_of(params):
+    """Return the widths of a network as a name, such as 784-512-256-10."""
+    return "-".join(str(size) for size in sizes_of(params))
 
 def fit(params, activations, data, options, stem):
     """Return (params, history, finished) of training; after a Ctrl-C those of the last
-    epoch. The weights are in a file after each epoch, as a run may be killed, too."""
-    last = {"time": time.monotonic()}
+    epoch. Each epoch leaves its weights in a file, as a run may be killed, too."""
+    last = {}
+    times = [time.monotonic()]
 
     def on_epoch(epoch, params, history):
         """Save the weights, print how it goes, keep what a Ctrl-C should leave."""
         nn.save_params(f"{stem}.unfinished.npz", params, activations)
-        now = time.monotonic()
-        print(f"epoch {epoch:{len(str(options.epochs))}}/{options.epochs}"
-              f" | loss {history['loss'][-1]:.4f}"
-              f" | val loss {history['val_loss'][-1]:.4f}"
-              f" | val accuracy {history['val_accuracy'][-1]:.2%}"
-              f" | {now - last['time']:.1f} s", flush=True)
-        last.update(params=params, history=history, time=now)
+        last.update(params=params, history=history)
+        times.append(time.monotonic())
+        say(f"epoch {epoch:{len(str(options.epochs))}}/{options.epochs}"
+            f" | loss {history['loss'][-1]:.4f}"
+            f" | val loss {history['val_loss'][-1]:.4f}"
+            f" | val accuracy {history['val_accuracy'][-1]:.2%}"
+            f" | {times[-1] - times[-2]:.1f} s")
 
-    def varied(X, rng):
-        """Return the batch as --augment wants it."""
+    def vary(X, rng):
+        """Return the batch as the option augment says."""
         return augment(X, rng, options.augment) if options.augment else X
 
     X, labels = data["train"]
     Y = (1 - options.smooth) * nn.one_hot(labels, DIGITS) + options.smooth / DIGITS
-    named = {key: getattr(options, key) for key in (
+    settings = {key: getattr(options, key) for key in (
         "epochs", "batch_size", "lr", "optimizer", "schedule", "l2", "dropout", "seed")}
     try:
-        nn.gradient_descent(params, X, Y, activations, **named, augment=varied,
-                            validation=data["validation"], on_epoch=on_epoch)
+        params, history = nn.gradient_descent(
+            params, X, Y, activations, **settings, augment=vary,
+            validation=data["validation"], on_epoch=on_epoch)
     except KeyboardInterrupt:
-        if "params" not in last:
-            Path(f"{stem}.unfinished.npz").unlink(missing_ok=True)
+        if not last:
             raise
-        print(f"\ninterrupted: keeping the weights of epoch {len(last['history']['lr'])}")
+        say("", f"interrupted: keeping the weights of epoch {len(last['history']['lr'])}")
         return last["params"], last["history"], False
-    return last["params"], last["history"], True
+    return params, history, True
 
 def test(params, activations, data):
-    """Return (output, result): of the test images, and the line that is printed."""
+    """Return what the network gives for the test images, and a line about it."""
     # Choose settings by validation alone: choosing by this number would spoil the test.
     X, labels = data["test"]
     output, _ = nn.forward(params, X, activations)
-    wrong = (output.argmax(axis=1) != labels).sum()
-    result = f"test accuracy {1 - wrong / len(X):.2%} ({wrong:,} of {len(X):,} wrong)"
-    result = f"{result} on {data['name']}"
-    print(result, flush=True)
-    return output, result
+    n_wrong = (output.argmax(axis=1) != labels).sum()
+    summary = (f"test accuracy {1 - n_wrong / len(X):.2%} ({n_wrong:,} of {len(X):,} "
+               f"wrong) on {data['name']}")
+    say(summary)
+    return output, summary
+
+def say(*lines, file=None):
+    """Print lines, with what a terminal would obey, such as \\x1b, as an escape."""
+    for line in lines:
+        letters = [letter if letter.isprintable() else
+                   letter.encode("unicode_escape").decode() for letter in line]
+        print("".join(letters), file=file, flush=True)
 
 # ---- Data: a folder of idx files, Keras's mnist.npz, a CSV; or digits from fonts -------
 SHA256 = {  # of the pixels and labels of MNIST, however they are packed
@@ -160,47 +181,57 @@ MIRRORS = ["https://ossci-datasets.s3.amazonaws.com/mnist/",
            "https://storage.googleapis.com/cvdf-datasets/mnist/",
            "https://raw.githubusercontent.com/fgnt/mnist/master/"]
 MOST_BYTES = 12_000_000  # the largest of MNIST's files has 9,912,422
-SYNTHETIC = "synthetic"
 CALLED_LABEL = ["label", "class", "digit", "target", "y"]  # in the header of a CSV
 
 def load(path):
-    """Return {"name": ..., "train": (X, labels), "validation": ..., "test": ...}, X from
-    0 to 1. path None is data/ in the current folder, where MNIST is downloaded to."""
+    """Return {"train": (X, labels), "validation": ..., "test": ..., "name": ..., "stem":
+    ...}: X (n, 784) of 0 to 1; how the data is called, and files that come of it."""
     rng = np.random.default_rng(0)  # the same split, whatever the seed of the training
     if path is None:
-        path = "data" if download() else SYNTHETIC
-    if path == SYNTHETIC:
-        return {"name": f"{SYNTHETIC} digits, not MNIST",
-                "train": draw_digits(FACES, 30_000, rng),
+        path = "synthetic"
+        if download():
+            path = "data"
+    if path == "synthetic":
+        return {"train": draw_digits(FACES, 30_000, rng),
                 "validation": draw_digits(VALIDATION_FACES, 3_000, rng),
-                "test": draw_digits(TEST_FACES, 3_000, rng)}
+                "test": draw_digits(TEST_FACES, 3_000, rng),
+                "name": "synthetic digits, not MNIST", "stem": "synthetic"}
     arrays = read(path)
-    is_mnist = {part: digest(array) for part, array in arrays.items()} == SHA256
     rest = checked(path, arrays["train-images"], arrays["train-labels"])
     if "t10k-images" in arrays:
         test = checked(path, arrays["t10k-images"], arrays["t10k-labels"])
     else:
-        test, rest = split(rest, 10, rng)
-    validation, rest = split(rest, 12, rng)
-    return {"name": "MNIST" if is_mnist else str(path), "train": rest,
-            "validation": validation, "test": test}
+        test, rest = split(rest, 1 / 10, rng)
+    validation, rest = split(rest, 1 / 12, rng)
+    data = {"train": rest, "validation": validation, "test": test}
+    if {part: digest(array) for part, array in arrays.items()} == SHA256:
+        return {**data, "name": "MNIST", "stem": "mnist"}
+    stem = Path(path).resolve().stem
+    if stem.lower() in ("mnist", "synthetic"):  # names that say what a network learned
+        stem = f"not-{stem}"
+    return {**data, "name": str(path), "stem": stem}
 
 def split(data, share, rng):
-    """Return (part, rest) of data (X, labels): one in so many rows, and the others."""
+    """Return (part, rest) of data (X, labels): a random share of the rows, the others."""
     X, labels = data
-    part, rest = np.split(rng.permutation(len(X)), [len(X) // share])
+    part, rest = np.split(rng.permutation(len(X)), [int(len(X) * share)])
     return (X[part], labels[part]), (X[rest], labels[rest])
 
 def checked(path, images, labels):
     """Return images as X (n, 784) of 0..1, and labels as whole numbers (n,)."""
-    kinds = np.unique(labels)
-    fitting = 20 <= len(images) == labels.size == images.size / PIXELS
-    if not (fitting and images.dtype == labels.dtype == np.uint8 and 1 < len(kinds)
-            and kinds[-1] < DIGITS):
-        raise ValueError(f"{path}: found pixels {images.dtype} {images.shape}, labels "
-                         f"{labels.dtype} {labels.shape} {kinds[:12]}; expected bytes, "
-                         f"20 or more images of {PIXELS} pixels, labels 0-9, not alike")
-    X = images.reshape(len(images), PIXELS) / np.float32(255)
+    found = f"{path}: pixels {images.dtype} {images.shape}, labels {labels.shape}"
+    if images.dtype != np.uint8 or labels.dtype != np.uint8:
+        raise ValueError(f"{found} {labels.dtype}; expected bytes")
+    if len(images) < 20 or images.size != PIXELS * labels.size:
+        raise ValueError(f"{found}; expected 20 images of {PIXELS} pixels or more, and a "
+                         "label for each")
+    if images.max() < 2:
+        raise ValueError(f"{found}, pixels of {images.max()} at most; expected 0 to 255")
+    distinct = np.unique(labels)
+    if len(distinct) == 1 or distinct[-1] >= DIGITS:
+        raise ValueError(f"{found} of {distinct[:12]}; expected 0 to 9, not all the same "
+                         "(in a CSV, in column 1 or in one that is called label)")
+    X = images.reshape(labels.size, PIXELS) / np.float32(255)
     return X, labels.ravel().astype(int)
 
 def digest(array):
@@ -216,7 +247,9 @@ def read(path):
         return arrays
     with naming(f"{path}: expected a folder with MNIST's four files, a CSV with a label "
                 f"and {PIXELS} pixels a row, or Keras's mnist.npz; but"):
-        return read_keras(path) if zipfile.is_zipfile(path) else read_csv(path)
+        if zipfile.is_zipfile(path):
+            return read_keras(path)
+        return read_csv(path)
 
 def read_folder(folder):
     """Return (arrays, problems): for each of MNIST's four files one or the other."""
@@ -235,9 +268,14 @@ def find(folder, part):
     """Return the path of one of MNIST's files, in the folder or one folder deeper, where
     Windows and Kaggle unpack to; some copies are called train-images.idx3-ubyte."""
     pattern = f"{part}[-.]idx?-ubyte*"
-    found = [*Path(folder).glob(pattern), *Path(folder).glob(f"*/{pattern}")]
-    files = [path for path in found if path.is_file()]
-    return files[0] if files else Path(folder) / file_name(part)
+    for place in (pattern, f"*/{pattern}"):
+        files = sorted(path for path in Path(folder).glob(place) if path.is_file())
+        if len({path.parent for path in files}) > 1:
+            raise ValueError(f"{folder}: {part} are in {files[0].parent} and in "
+                             f"{files[-1].parent}; name one of them")
+        if files:
+            return files[0]
+    return Path(folder) / file_name(part)  # reading says that it is missing
 
 def file_name(part):
     """Return the name that one of MNIST's files has on the mirrors."""
@@ -248,81 +286,91 @@ def parse_idx(data):
     """Return the array in the bytes of an idx file, gzipped or not."""
     if data.startswith(b"\x1f\x8b"):
         data = gzip.decompress(data)
-    # 0, 0, 8 for bytes, the number of dimensions; these, 4 bytes each; the bytes.
+    # It begins with 0, 0, 8 for bytes, the number of axes; then 4 bytes for each length.
     if not data.startswith(b"\0\0\x08") or len(data) < 8:
         raise ValueError(f"is no idx file of bytes, it begins with {data[:8]}")
-    shape = np.frombuffer(data, ">u4", count=data[3], offset=4)
-    return np.frombuffer(data, np.uint8, offset=4 + 4 * data[3]).reshape(shape)
+    n_axes = data[3]
+    shape = np.frombuffer(data, ">u4", count=n_axes, offset=4)
+    return np.frombuffer(data, np.uint8, offset=4 + 4 * n_axes).reshape(shape)
 
 def read_keras(path):
     """Return the arrays of an .npz such as Keras's mnist.npz."""
     with np.load(path, allow_pickle=False) as file:
         if not {"x_train", "y_train", "x_test", "y_test"} <= set(file):
             raise ValueError(f"it holds {', '.join(file)}")
-        return {"train-images": file["x_train"], "train-labels": file["y_train"],
-                "t10k-images": file["x_test"], "t10k-labels": file["y_test"]}
+        return {"train-images": np.atleast_1d(file["x_train"]),
+                "train-labels": np.atleast_1d(file["y_train"]),
+                "t10k-images": np.atleast_1d(file["x_test"]),
+                "t10k-labels": np.atleast_1d(file["y_test"])}
 
 def read_csv(path):
     """Return the arrays of a CSV. The label is in the column that a header calls so, else
     in the first."""
     with open(path, encoding="utf-8-sig") as file:  # -sig: without a byte-order mark
         first = file.readline()
-    delimiter = max(",;\t", key=first.count)
-    header = any(character.isalpha() for character in first)
+    delimiter = max(",;\t", key=first.count)  # the commonest
     names = [cell.strip(" \t\r\n\"'").lower() for cell in first.split(delimiter)]
-    called = [names.index(name) for name in CALLED_LABEL if name in names]
-    data = read_numbers(path, delimiter, header)
-    if data.shape[1] != 1 + PIXELS:
-        raise ValueError(f"found {data.shape[1]} columns, expected {1 + PIXELS}")
-    wrong = np.argwhere((data < 0) | (data > 255) | (data % 1 != 0))
-    if len(wrong):
-        row, column = wrong[0]
-        raise ValueError(f"line {1 + header + row} has {data[row, column]:g} in column "
-                         f"{1 + column}, expected whole numbers from 0 to 255")
-    label = called[0] if called else 0
-    data = data.astype(np.uint8)
-    return {"train-images": np.delete(data, label, axis=1),
-            "train-labels": data[:, label]}
+    has_header = not all(re.fullmatch(r"[-+.\de]*", name) for name in names)
+    columns = [names.index(name) for name in CALLED_LABEL if name in names]
+    label = columns[0] if columns else 0
+    numbers = read_numbers(path, delimiter, has_header)
+    if numbers is None:
+        find_fault(path, delimiter, has_header)
+    return {"train-images": np.delete(numbers, label, axis=1),
+            "train-labels": numbers[:, label]}
 
-def read_numbers(path, delimiter, header):
-    """Return the numbers of a CSV as an array with two axes."""
+def read_numbers(path, delimiter, has_header):
+    """Return the numbers in a CSV, (n, 785) of bytes, or None if they are others."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # of no rows, or of 5.5, which would be read as 5
         for dtype in (np.int32, np.float32):  # the second, for 5.0, takes longer
-            try:
-                return np.loadtxt(
-                    path, dtype, delimiter=delimiter, skiprows=int(header), quotechar='"',
-                    comments=None, encoding="utf-8-sig", ndmin=2)
-            except (ValueError, Warning) as error:
-                reason, _, row = str(error).partition(" at row ")
-    if not row:
-        raise ValueError("there are no rows of numbers")
-    row = int(re.match(r"\d+", row)[0])
-    raise ValueError(f"line {1 + header + row}: {reason}")
+            with contextlib.suppress(ValueError, Warning):
+                numbers = np.loadtxt(
+                    path, dtype, delimiter=delimiter, skiprows=int(has_header),
+                    quotechar='"', comments=None, encoding="utf-8-sig", ndmin=2)
+                are_bytes = (numbers >= 0) & (numbers <= 255) & (numbers % 1 == 0)
+                if numbers.shape[1] == 1 + PIXELS and are_bytes.all():
+                    return numbers.astype(np.uint8)
+    return None
+
+def find_fault(path, delimiter, has_header):
+    """Raise a ValueError that names the first line of a CSV that cannot be read."""
+    with open(path, encoding="utf-8-sig") as file:
+        for number, line in enumerate(file, start=1):
+            cells = [cell.strip(" \t\r\n\"") for cell in line.split(delimiter)]
+            wrong = [cell for cell in cells
+                     if not re.fullmatch(r"\d+(\.0*)?", cell) or float(cell) > 255]
+            is_header = has_header and number == 1
+            if line.strip() and not is_header and (wrong or len(cells) != 1 + PIXELS):
+                bad = f", one of them {wrong[0]!r}" if wrong else ""
+                raise ValueError(f"line {number} has {len(cells)} cells{bad}; expected "
+                                 f"{1 + PIXELS} whole numbers from 0 to 255")
+    raise ValueError("it has no rows of numbers")
 
 def download():
     """Return whether data/ holds four files that can be read. What is missing or damaged
-    is downloaded if the others are MNIST's; other data is left as it is."""
+    is downloaded, if the others are MNIST's; other data is left as it is."""
     arrays, problems = read_folder("data")
     others = [part for part, array in arrays.items() if digest(array) != SHA256[part]]
     if problems and others:
         raise ValueError(f"data/: {', '.join(others)}: not MNIST's, so nothing is added; "
                          f"{'; '.join(problems.values())}; name a folder with --data")
+    missing = list(problems)
     for mirror in MIRRORS:
         try:
-            for part in list(problems):
+            while missing:
+                part = missing[0]
                 store(part, fetch(mirror + file_name(part), SHA256[part]))
-                del problems[part]
+                missing.remove(part)
         except ConnectionError as error:  # on to the next mirror
-            print(f"*** failed: {error}")
-    if problems:
-        print(f"""
-*** MNIST could not be had. Get its four files, such as
-*** {MIRRORS[0]}{file_name('train-images')},
-*** into {Path('data').resolve()}, or name a folder or a CSV with --data.
-*** Until then SYNTHETIC digits, drawn from fonts. They are not MNIST!
-""")
-    return not problems
+            say(f"*** failed: {error}")
+    if missing:
+        say("", *(f"*** {problems[part]}" for part in missing),
+            "*** MNIST could not be had. Get its four files, such as",
+            f"*** {MIRRORS[0]}{file_name('train-images')},",
+            f"*** into {Path('data').resolve()}, or name a folder or a CSV with --data.",
+            "*** Until then SYNTHETIC digits, drawn from fonts. They are not MNIST!", "")
+    return not missing
 
 def fetch(url, known):
     """Return the bytes at the URL; ConnectionError if they are not MNIST's."""
@@ -331,9 +379,9 @@ def fetch(url, known):
             data = answer.read(MOST_BYTES)
         if digest(parse_idx(data)) != known:
             raise ValueError("sent something else than MNIST")
-    except FILE_ERRORS as error:
+    except (*FILE_ERRORS, http.client.HTTPException) as error:
         raise ConnectionError(f"{url}: {error}") from error
-    print(f"  {url} {len(data):,} bytes", flush=True)
+    say(f"  {url} {len(data):,} bytes")
     return data
 
 def store(part, data):
@@ -346,21 +394,22 @@ def store(part, data):
     if old.exists():
         aside = old.with_name(f"unreadable-{old.name}")
         os.replace(old, aside)
-        print(f"  {old} could not be read, and is now {aside}")
+        say(f"  {old} could not be read, and is now {aside}")
     os.replace(path.with_name("download.part"), path)
 
-# What reading a file raises, whatever it holds; most mistakes of a program raise others.
+# What reading a file raises, whatever it holds.
 FILE_ERRORS = (OSError, EOFError, ValueError, SyntaxError, zlib.error, zipfile.BadZipFile,
                Image.DecompressionBombError, Image.DecompressionBombWarning)
 
 @contextlib.contextmanager
-def naming(path):
-    """Turn what reading a file raises in the with block into one line that names it."""
+def naming(context):
+    """Turn what reading a file raises in the with block into one line with context."""
     try:
         yield
     except FILE_ERRORS as error:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        raise ValueError(f"{path}: {' '.join(reason.split())}") from error
+        reason = " ".join(reason.removeprefix(f"{context} ").split())
+        raise ValueError(f"{context}: {reason}") from error
 
 # ---- Augment: the same digits, a little different every time ---------------------------
 # How much each of 4 points along a side counts at each of its 28 pixels; then a column a
@@ -423,7 +472,6 @@ def prepare(image):
 
 def read_greys(image):
     """Return any Pillow image upright, in greys, no place clear, LONGER pixels long."""
-    image.draft(None, (LONGER, LONGER))  # A large JPEG is decoded at a part of its size.
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I"):  # It has 16 bits, which Pillow would clip.
         bits = np.asarray(image) // 257
@@ -434,7 +482,8 @@ def read_greys(image):
 
     # The ground of a clear picture may be meant dark or light: its ink is the opposite.
     light, alpha = image.convert("LA").split()
-    is_light = np.sum((np.asarray(light, float) - 128) * np.asarray(alpha)) > 0
+    brightness = (np.asarray(light, float) - 128) * np.asarray(alpha)
+    is_light = brightness.sum() > 0
     greys = Image.new("L", size, 0 if is_light else 255)
     greys.paste(light, mask=alpha)
     return greys.filter(ImageFilter.GaussianBlur(BLUR))
@@ -486,7 +535,8 @@ def number_parts(mask):
         spread = mask * np.asarray(nearby)
         if np.array_equal(spread, numbers):
             return numbers
-        # That pixel may have a larger one by now: a shortcut that saves most rounds.
+        # That pixel may have a larger one by now: a shortcut that saves most rounds. (A
+        # 0 outside leads to the last pixel, but the mask clears it.)
         numbers = mask * spread.ravel()[spread - 1]
 
 def choose_parts(top, left, bottom, right, shape):
@@ -505,15 +555,15 @@ def choose_parts(top, left, bottom, right, shape):
     if not np.any(kept & large):
         kept = np.full(len(kept), True)
 
-    digit = np.argmax(height * kept)
-    rivals = kept & large & (height >= height[digit] / 2)  # itself, too
+    digit = np.argmax(np.where(kept, height, 0))
+    rivals = kept & large & (height >= height[digit] / 2)  # the digit is one of them
     if rivals.sum() > 1:
         raise ValueError("several digits: one a picture")
     # What is small and close belongs to it, as the bar of a 5. A line below does not.
-    close = height[digit] / 4
-    beside = (left <= right[digit] + close) & (right >= left[digit] - close)
-    above = (bottom >= top[digit] - close) & (bottom <= bottom[digit])
-    return kept & beside & above
+    gap = height[digit] / 4
+    within_reach = (left <= right[digit] + gap) & (right >= left[digit] - gap)
+    not_below = (bottom >= top[digit] - gap) & (bottom <= bottom[digit])
+    return kept & within_reach & not_below
 
 def centre(ink):
     """Return a digit's ink as MNIST has it, (784,) of 0..1."""
@@ -559,7 +609,7 @@ ORANGE = "#D55E00"
 def draw(title, history, params, X, labels, output):
     """Return a Figure of what a network learned, in four parts."""
     figure = Figure(figsize=(14, 11), layout="constrained")
-    figure.suptitle(printable(title), fontsize=14, parse_math=False)
+    figure.suptitle(title, fontsize=14, parse_math=False)
     curves, digits, mistakes, neurons = figure.subfigures(2, 2, wspace=0.04).flat
     draw_curves(curves, history)
     draw_said(digits, X, labels, output)
@@ -616,16 +666,17 @@ def tiles(figure, images, titles, **options):
         ax.imshow(image.reshape(SIDE, SIDE), **options)
         ax.set_title(title, fontsize=8, pad=2, parse_math=False)
 
+def draw_answers(images, titles):
+    """Return a Figure of what the network saw, and what it said."""
+    figure = Figure((2 * min(8, len(images)), 2.6 * -(-len(images) // 8)))
+    tiles(figure, images, titles, cmap="gray")
+    return figure
+
 def as_text(x):
-    """Return an image (784,) as 14 lines of characters, each two pixels high."""
+    """Return an image (784,) as 14 lines of characters, which are two pixels high."""
     shades = np.array(list(" .:-=+*#%@"))
     ink = x.reshape(SIDE // 2, 2, SIDE).mean(axis=1)
-    return "\n".join("".join(line) for line in shades[(9 * ink).round().astype(int)])
-
-def printable(text):
-    """Return text with what a terminal would obey, such as \\x1b, as an escape."""
-    return re.sub(r"[^\S ]|[\x00-\x1f\x7f-\x9f\ud800-\udfff]",
-                  lambda match: match[0].encode("unicode_escape").decode(), str(text))
+    return ["".join(line) for line in shades[(9 * ink).round().astype(int)]]
 
 # ---- Command line ----------------------------------------------------------------------
 ANSWERS = "predictions.png"
@@ -634,33 +685,34 @@ FORMATS = ["PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP"]  # some others run progr
 def predict(options):
     """Print the likeliest digits of each picture, draw what the network saw of the first
     200; return 1 if one could not be read."""
-    paths = expand(options.predict)
-    weights, params, activations = load_network(options.weights)
-    print(f"{printable(weights)}: {widths(params)}")
+    params, activations = load_network(options.weights)
+    check_is_ours(ANSWERS)
     seen = []
     titles = []
+    failed = 0
+    paths = expand(options.predict)
     for path in paths:
         try:
             with naming(path):
-                seen.append(prepare(open_picture(path)))
+                if Path(path).resolve() == Path(ANSWERS).resolve():
+                    raise ValueError("it holds the answers, or will")
+                x = prepare(open_picture(path))
         except ValueError as error:  # the others can still be read
-            print(f"train_mnist.py: {printable(error)}", file=sys.stderr)
+            say(f"train_mnist.py: {error}", file=sys.stderr)
+            failed += 1
             continue
-        output, _ = nn.forward(params, seen[-1:], activations)
+        output, _ = nn.forward(params, [x], activations)
         likeliest = np.argsort(-output[0])[:3]
         said = [f"{digit} ({output[0, digit]:.1%})" for digit in likeliest]
-        print(f"{printable(path)}: {', '.join(said)}", flush=True)
-        titles.append("\n".join([printable(Path(path).name)[-20:], *said]))
+        say(f"{path}: {', '.join(said)}")
+        seen.append(x)
+        titles.append("\n".join([ascii(Path(path).name[-20:]), *said]))
     if len(paths) == 1 and seen:
-        print(as_text(seen[0]))
+        say(*as_text(seen[0]))
     if seen:
-        drawn = seen[:200]
-        rows = -(-len(drawn) // 8)
-        figure = Figure((2 * min(8, len(drawn)), 2.6 * rows), layout="constrained")
-        tiles(figure, drawn, titles, cmap="gray")
-        figure.savefig(ANSWERS)
-        print(f"wrote {ANSWERS}")
-    return 0 if len(seen) == len(paths) else 1
+        draw_answers(seen[:200], titles[:200]).savefig(ANSWERS)
+        say(f"wrote {ANSWERS}")
+    return 1 if failed else 0
 
 def expand(names):
     """Return the paths of the pictures, also where the shell leaves *.png as it is."""
@@ -668,43 +720,45 @@ def expand(names):
     for name in names:
         found = sorted(glob.glob(name))
         paths += [name] if Path(name).exists() or not found else found
-    if Path(ANSWERS).resolve() in [Path(path).resolve() for path in paths]:
-        raise ValueError(f"{ANSWERS}: the answers are drawn there; rename this picture")
     return paths
 
 def load_network(path):
-    """Return (path, params, activations) of a network that reads digits. No path: that of
-    MNIST, or else of synthetic digits."""
+    """Return (params, activations) of a network that reads digits, and print its name. No
+    path: that of MNIST, or else of synthetic digits."""
     if path is None:
         path = "mnist.npz"
         if not Path(path).exists() and Path("synthetic.npz").exists():
             path = "synthetic.npz"
+    if not Path(path).exists():
+        raise ValueError(f"{path}: no such file; train first, or name one with --weights")
     with naming(path):
         params, activations = nn.load_params(path)
-        name = f"{widths(params)} {activations[-1]}"
-        if not re.fullmatch(rf"{PIXELS}-.*\b{DIGITS} softmax", name):
-            raise ValueError(f"{name}, expected {PIXELS}-...-{DIGITS} softmax")
+        first, *_, last = sizes_of(params)
+        if (first, last, activations[-1]) != (PIXELS, DIGITS, "softmax"):
+            raise ValueError(f"{name_of(params)} {activations[-1]}, expected {PIXELS} "
+                             f"pixels to {DIGITS} digits, and softmax")
         if not all(np.isfinite(p).all() for p in params.values()):
             raise ValueError("its weights are not numbers: the training has failed")
-    return path, params, activations
+    say(f"{path}: {name_of(params)}")
+    return params, activations
 
 def open_picture(path):
     """Return the picture at the path, decoded; a large JPEG at a part of its size."""
-    try:
-        image = Image.open(path, formats=FORMATS)
-    except UnidentifiedImageError as error:
-        raise ValueError(f"no picture that is read: {', '.join(FORMATS)}") from error
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        try:
+            image = Image.open(path, formats=FORMATS)
+        except UnidentifiedImageError as error:
+            raise ValueError(f"no picture that is read: {', '.join(FORMATS)}") from error
     with image:
-        if image.width * image.height > 80_000_000:
-            raise ValueError("more than 80 million pixels")
-        image.draft(None, (2 * LONGER, 2 * LONGER))
+        image.draft(None, (LONGER, LONGER))
         image.load()
     return image
 
 def parse(arguments):
     """Return the options on the command line."""
     parser = argparse.ArgumentParser(
-        description="Train a network on handwritten digits. 99.3%% in a minute or two: "
+        description="Train a network on handwritten digits. 99.3% in a minute or two: "
         "python train_mnist.py --hidden 512 512 --smooth 0.1 --epochs 25")
     parser.set_defaults(**SETTINGS)
     add = parser.add_argument
@@ -726,9 +780,12 @@ def parse(arguments):
     add("--dropout", type=float, help="share of neurons off [%(default)s]")
     add("--smooth", type=float, help="share of a target to spread [%(default)s]")
     options = parser.parse_args(arguments)
-    for name, most in {"lr": 1e38, "l2": 1e38, "smooth": 1, "augment": 10}.items():
+    limits = {"lr": 1e38, "l2": 1e38, "smooth": 1, "augment": 10, "seed": 1e9}
+    for name, most in limits.items():
         if not 0 <= getattr(options, name) <= most:  # nor is NaN
             parser.error(f"argument --{name}: expected a number from 0 to {most:g}")
+    if options.weights is not None:
+        options.weights = f"{options.weights.removesuffix('.npz')}.npz"
     return options
 
 def main(arguments=None):
@@ -736,15 +793,16 @@ def main(arguments=None):
     options = parse(arguments)
     run = predict if options.predict else train
     try:
-        with np.errstate(all="ignore"):  # a run that diverges ends in one line, below
+        with np.errstate(all="ignore"):  # a run that diverges ends in the line below
             return run(options)
     except (OSError, ValueError, ArithmeticError, MemoryError) as error:
-        print("train_mnist.py:", printable(" ".join(str(error).split())), file=sys.stderr)
+        say(f"train_mnist.py: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("train_mnist.py: interrupted", file=sys.stderr)
+        say("train_mnist.py: interrupted", file=sys.stderr)
         return 130
 
 if SCRIPT:
-    sys.stdout.reconfigure(errors="backslashreplace")  # for names that a console lacks
+    with contextlib.suppress(AttributeError):  # IPython's %run has another stdout
+        sys.stdout.reconfigure(errors="backslashreplace")  # for names a console lacks
     sys.exit(main())

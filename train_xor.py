@@ -5,9 +5,9 @@
 # ///
 """train_xor.py: small experiments with nn.py that one can see, each in seconds.
 
-    python train_xor.py             a network learns XOR; no single neuron can
+    python train_xor.py             learns XOR; with --hidden 1, one neuron, it cannot
     python train_xor.py step        one step of training, with every number
-    python train_xor.py spiral      a curved boundary; over-fitting; what helps
+    python train_xor.py spiral      a curved boundary; --points 30 --noise 0.6 over-fits
     python train_xor.py search      why gradients, not guesses, nor nudges
     python train_xor.py optimizers  rates too low and too high; every rule
     python train_xor.py vanishing   why deep networks of sigmoids hardly learn
@@ -16,12 +16,11 @@ import argparse
 import os
 import sys
 
-# Run as a script, that is, not imported and not pasted into a notebook's cell?
+# Whether this file is run as a script: not imported, nor pasted into a notebook's cell.
 SCRIPT = __name__ == "__main__" and "__file__" in globals()
 if SCRIPT:
-    os.environ["MPLBACKEND"] = "agg"  # a notebook's may not be installed here
-# OpenBLAS's idle threads spin: beside other busy programs, an epoch takes fifty times as
-# long with two as with one. It reads this once, as numpy is imported.
+    os.environ["MPLBACKEND"] = "agg"  # the backend of a notebook may be missing here
+# Idle threads of OpenBLAS spin, which slows down a busy machine. NumPy's import reads it:
 if "OMP_NUM_THREADS" not in os.environ:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
@@ -50,18 +49,18 @@ def typed(key, value):
 def try_changes(train_once, settings, changes, n_seeds, judge_by):
     """Print what runs get right, and their loss, as it is and with each change."""
     seeds = range(settings["seed"], settings["seed"] + n_seeds)
-    print(f"   right    loss       seeds {seeds[0]} to {seeds[-1]}, mean; "
-          f"helps: in {judge_by}, hurting no seed")
-    costs = {}  # for each change, what should be low, as an array: a number a seed
+    print(f"   right    loss       means of seeds {seeds[0]} to {seeds[-1]}; "
+          f"helps: {judge_by} never worse")
+    costs = {}  # for each change an array, a number for each seed: lower is better
     for change in [{}, *changes]:
         new = {key: value for key, value in change.items() if settings[key] != value}
-        words = " ".join(typed(*item) for item in new.items()) if new else "as it is"
-        if words in costs:  # as when it changes nothing
+        words = " ".join(typed(*item) for item in new.items()) or "as it is"
+        if words in costs:  # it changes nothing, or repeats one above
             continue
         results = []
         for seed in seeds:
             try:
-                results.append(train_once(**settings | new | {"seed": seed}))
+                results.append(train_once(**(settings | new | {"seed": seed})))
             except FloatingPointError:  # one that diverges must not cost the others
                 results.append({"right": 0.0, "loss": np.inf})
         right = np.array([result["right"] for result in results])
@@ -81,10 +80,10 @@ def draw_regions(ax, params, activations, X, labels, title):
     if output.shape[1] == 1:
         output = np.hstack([1 - output, output])  # for no and for yes
     colors = to_rgba_array(COLORS)[output.argmax(axis=1)]
-    *_, second, first = np.sort(output, axis=1).T
-    colors[:, 3] = 0.65 * (first - second).clip(0, 1).round(1)  # few: a small file
+    second, first = np.sort(output, axis=1)[:, -2:].T
+    colors[:, 3] = 0.65 * (first - second).clip(0, 1).round(1)  # 11 shades: a small file
     ax.imshow(colors.reshape(200, 200, 4), origin="lower", extent=(low, high, low, high))
-    for label, mark in zip(np.unique(labels), "os^"):  # marks for a grey printer
+    for label, mark in zip(np.unique(labels), "os^Dv*P"):  # marks for a grey printer
         ax.scatter(*X[labels == label].T, s=9 + 400 / len(X), color=COLORS[label],
                    marker=mark, edgecolor="black", linewidth=0.4)
     ax.set(xlabel="x1", ylabel="x2", title=title)
@@ -93,14 +92,15 @@ def draw_curves(ax, curves, title, **labels):
     """Draw {name: numbers} over 1, 2, ...; the names stand below, in no one's way."""
     ax.set_prop_cycle(color=COLORS * 4, linestyle=["-", "--", "-.", ":"] * 7)
     for name, curve in curves.items():
-        ax.plot(range(1, len(curve) + 1), curve, label=name)
+        ax.plot(range(1, len(curve) + 1), curve, label=name, marker=".", markevery=[-1])
     ax.set(title=title, **labels)
     if len(curves) > 1:
         ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), frameon=False)
 
 # ---- XOR: what a single neuron cannot do -----------------------------------------------
 XOR_SETTINGS = dict(hidden=[8], activation="tanh", output="sigmoid", loss="auto",
-    optimizer="adam", lr=0.1, schedule="constant", batch_size=4, epochs=150, seed=0)
+    optimizer="adam", lr=0.1, schedule="constant", batch_size=4, epochs=150, seed=0,
+    plot="xor.png")
 XOR_CHANGES = [{"hidden": [8], "activation": "tanh"}, {"optimizer": "adam", "lr": 0.1},
     {"hidden": [8], "activation": "tanh", "optimizer": "adam", "lr": 0.1},
     {"hidden": [16]}, {"activation": "tanh"}, {"optimizer": "adam"}, {"lr": 0.1},
@@ -116,32 +116,33 @@ def train_on_xor(hidden, activation, output, loss, **training):
     loss = LOSS_FOR.get(output, "mse") if loss == "auto" else loss
     params, history = train(XOR_X, XOR_Y, sizes, activations, loss=loss, **training)
     outputs, _ = nn.forward(params, XOR_X, activations)
-    outputs = np.round(outputs[:, -1], 3)  # as printed; of softmax, the one for 1
+    outputs = np.round(outputs[:, -1], 3)  # as printed; the last of softmax is for 1
     verdicts = np.select([outputs == 0.5, (outputs > 0.5) == XOR_Y],
                          ["undecided", "right"], "WRONG")
     return {"params": params, "activations": activations, "losses": history["loss"],
-            "outputs": outputs, "verdicts": verdicts, "loss": history["loss"][-1],
-            "right": float(all(verdicts == "right"))}
+            "outputs": outputs, "verdicts": verdicts,
+            "right": float(all(verdicts == "right")),
+            "loss": nn.evaluate(params, XOR_X, XOR_Y, activations, loss)["loss"]}
 
 def xor(**settings):
     """A small network learns XOR; if it fails, changes are tried over ten seeds."""
     run = train_on_xor(**settings)
     solved = run["right"] == 1
     print("x1 x2 | xor | output")
-    for (x1, x2), y, a, verdict in zip(XOR_X, XOR_Y, run["outputs"], run["verdicts"]):
-        print(f" {x1}  {x2} |  {y}  | {a:6.3f} {verdict}")
+    for (x1, x2), y, said, verdict in zip(XOR_X, XOR_Y, run["outputs"], run["verdicts"]):
+        print(f" {x1}  {x2} |  {y}  | {said:6.3f} {verdict}")
     print(f"loss {run['loss']:.4f}:", "solved" if solved else "NOT solved")
     if not solved:
-        if not settings["hidden"] or settings["activation"] == "linear":
-            print("No seed helps, nor lr: without a hidden layer that bends, it draws a\n"
-                  "straight line, and none parts (0, 1), (1, 0) from the other two.")
+        if settings["hidden"] in ([], [1]) or settings["activation"] == "linear":
+            print("No seed helps, nor lr: this network can only draw one straight line,\n"
+                  "and none parts (0, 1), (1, 0) from the other two.")
         try_changes(train_on_xor, settings, XOR_CHANGES, n_seeds=10, judge_by="right")
 
     figure = Figure(figsize=(8.4, 3.8), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    draw_regions(left, run["params"], run["activations"], XOR_X, XOR_Y,
+    regions, curve = figure.subplots(1, 2)
+    draw_regions(regions, run["params"], run["activations"], XOR_X, XOR_Y,
                  "blue: 0, orange: 1, white: undecided")
-    draw_curves(right, {"loss": run["losses"]}, "loss", xlabel="epoch",
+    draw_curves(curve, {"loss": run["losses"]}, "loss", xlabel="epoch",
                 ylim=(0, 1.1 * max(run["losses"])))
     return {"figure": figure, "solved": solved}
 
@@ -213,12 +214,12 @@ def step(lr):
     fell = bool(made["new_loss"] < made["loss"])
     print("\nThe loss", "fell." if fell else "did NOT fall; with --lr 0.5 it does.")
     print("nn.backward and nn.update:", "same" if same else "NOT the same", "to 1e-12.")
-    return {"figure": None, "solved": fell and same}
+    return {"solved": fell and same}
 
 # ---- Spiral: a boundary that bends -----------------------------------------------------
 SPIRAL_SETTINGS = dict(points=300, noise=0.2, hidden=[64, 64], activation="relu",
     optimizer="adam", lr=0.01, schedule="linear", batch_size=32, epochs=100, seed=0,
-    l1=0.0, l2=0.0, dropout=0.0, gif="")
+    l1=0.0, l2=0.0, dropout=0.0, gif="", plot="spiral.png")
 
 def spiral_data(points, noise, seed):
     """Return (X (n, 2), labels): three arms that wind out from the origin (CS231n)."""
@@ -247,17 +248,17 @@ def spiral(gif, **settings):
     if own["accuracy"] > run["right"] + 0.03:
         print("It over-fits: it knows its own points better than new ones. On those:")
         changes = [{"points": 4 * settings["points"]}, {"l2": 0.003}, {"dropout": 0.2},
-                   {"epochs": settings["epochs"] // 2 + 1}, {"hidden": [16]}]
+                   {"epochs": (settings["epochs"] + 1) // 2}, {"hidden": [16]}]
         try_changes(train_on_spiral, settings, changes, n_seeds=5, judge_by="loss")
-        print("The surer a mistake, the more loss it costs. More points make fewer; l2,\n"
-              "dropout, fewer epochs hardly do, but make the network less sure of them.")
+        print("The surer a mistake, the more loss it costs. Usually more points make\n"
+              "fewer; l2, dropout, fewer epochs make the network less sure of them.")
 
     figure = Figure(figsize=(8.4, 4.2), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    draw_regions(left, run["params"], run["activations"], *data, "its answers")
+    regions, curve = figure.subplots(1, 2)
+    draw_regions(regions, run["params"], run["activations"], *data, "what it says where")
     curves = {"training points, before each step": run["history"]["loss"],
               "new points, after each epoch": run["history"]["val_loss"]}
-    draw_curves(right, curves, "loss", xlabel="epoch", ylim=(0, None))
+    draw_curves(curve, curves, "loss", xlabel="epoch", ylim=(0, None))
     if gif:
         write_film(gif, data, settings)
     return {"figure": figure, "solved": True}
@@ -275,14 +276,14 @@ def write_film(path, data, settings):
     writer = PillowWriter(fps=6)
     with writer.saving(figure, path, dpi=76):
         steps = np.unique(np.geomspace(1, len(film), 58).astype(int)).tolist()
-        for step in steps + [len(film)] * 12:  # the last one stays for two seconds
+        for shown in steps + [len(film)] * 12:  # the last one stays for two seconds
             ax.clear()
-            draw_regions(ax, film[step - 1], run["activations"], *data, f"step {step}")
+            draw_regions(ax, film[shown - 1], run["activations"], *data, f"step {shown}")
             writer.grab_frame()
     print(f"wrote {path}")
 
 # ---- Search: what gradients are for ----------------------------------------------------
-SEARCH_SETTINGS = dict(passes=600, seed=0)
+SEARCH_SETTINGS = dict(passes=600, seed=0, plot="search.png")
 SIZES = (2, 32, 32, 3)  # from here on, for 300 points of the spiral
 ACTIVATIONS = ("tanh", "tanh", "softmax")
 
@@ -291,15 +292,15 @@ def search(passes, seed):
     data = spiral_data(100, 0.2, seed)
     rng = np.random.default_rng(seed)
     start = nn.init_params(SIZES, ACTIVATIONS, rng)  # as in train, for the same seed
-    found = {"random guesses": start, "nudges kept if better": start}
-    for name in list(found):
+    ways = {"random guesses": lambda best: nn.init_params(SIZES, ACTIVATIONS, rng),
+            "nudges kept if better": lambda best: {
+                key: p + rng.normal(0, 0.1, p.shape) for key, p in best.items()}}
+    found = {}
+    for name, vary in ways.items():
+        found[name] = start
         lowest = nn.evaluate(start, *data, ACTIVATIONS)["loss"]
         for _ in range(passes):
-            if name == "random guesses":
-                params = nn.init_params(SIZES, ACTIVATIONS, rng)
-            else:
-                params = {key: p + rng.normal(0, 0.1, p.shape)
-                          for key, p in found[name].items()}
+            params = vary(found[name])
             loss = nn.evaluate(params, *data, ACTIVATIONS)["loss"]
             if loss < lowest:
                 found[name] = params
@@ -316,7 +317,7 @@ def search(passes, seed):
     return {"figure": figure, "solved": True}
 
 # ---- Optimizers: many ways to use the same gradients -----------------------------------
-OPTIMIZERS_SETTINGS = dict(epochs=200, seed=0)
+OPTIMIZERS_SETTINGS = dict(epochs=200, seed=0, plot="optimizers.png")
 RATES = [0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0]
 
 def losses_of(optimizer, lr, epochs, seed):
@@ -334,7 +335,7 @@ def optimizers(epochs, seed):
             for name in nn.OPTIMIZERS}
     best = {name: np.argmin(np.mean(runs[name], axis=1)) for name in runs}
     panels = {"sgd at three rates": [("sgd", i) for i in (0, best["sgd"], -1)],
-              f"each rule with the best of {len(RATES)} rates": best.items()}
+              f"each rule, best mean of {len(RATES)} rates": list(best.items())}
     print(f"Loss before the first and before the last of {epochs} steps")
     figure = Figure(figsize=(8.4, 4.6), layout="constrained")
     for ax, (title, shown) in zip(figure.subplots(1, 2), panels.items()):
@@ -347,7 +348,7 @@ def optimizers(epochs, seed):
     return {"figure": figure, "solved": True}
 
 # ---- Vanishing gradients: why deep sigmoid networks hardly learn -----------------------
-VANISHING_SETTINGS = dict(layers=10, width=64, seed=0)
+VANISHING_SETTINGS = dict(layers=10, width=64, seed=0, plot="vanishing.png")
 
 def vanishing(layers, width, seed):
     """How large the entries of dW are in each hidden layer before any training."""
@@ -356,7 +357,8 @@ def vanishing(layers, width, seed):
     print("Size of the entries of dW in the hidden layers, before any training:")
     for name in ("sigmoid", "tanh", "relu"):
         activations = (name,) * layers + ("softmax",)
-        params = nn.init_params((2,) + (width,) * layers + (3,), activations, seed)
+        sizes = (2, *[width] * layers, 3)
+        params = nn.init_params(sizes, activations, seed, float)  # float32 ends at 1e-38
         _, cache = nn.forward(params, X, activations)
         grads = nn.backward(params, cache, nn.one_hot(labels, 3), activations)
         curves[name] = [np.mean(grads[f"W{l}"] ** 2) ** 0.5 for l in range(1, layers + 1)]
@@ -388,17 +390,18 @@ def parse(arguments):
     if arguments and not arguments[0].startswith("-"):
         name, *arguments = arguments
     parser = argparse.ArgumentParser(
-        f"train_xor.py {name}", usage=argparse.SUPPRESS, description=__doc__,
+        f"train_xor.py {name}", usage=argparse.SUPPRESS,
+        description=f"{__doc__}\nOptions of {name}; each has its own, as in step --help",
         formatter_class=argparse.RawDescriptionHelpFormatter)
     if name not in EXPERIMENTS:
         parser.error(f"no such experiment - choose from {', '.join(EXPERIMENTS)}")
     experiment, defaults = EXPERIMENTS[name]
-    for key, default in (defaults | {"plot": f"{name}.png"}).items():
+    for key, default in defaults.items():
         many = isinstance(default, list)
         parser.add_argument(
             "--" + key.replace("_", "-"), default=default, choices=CHOICES.get(key),
             type=int if many else type(default), nargs="*" if many else None,
-            help=f"default: {default}")
+            help=f"default: {default or 'none'}")
     settings = vars(parser.parse_args(arguments))
     for key, value in settings.items():
         if key in ENDINGS and value and not value.lower().endswith(ENDINGS[key]):
@@ -413,15 +416,13 @@ def main(arguments):
     """Run an experiment as the arguments say; return the exit code."""
     try:
         experiment, settings = parse(arguments)
-        plot = settings.pop("plot")
+        plot = settings.pop("plot", "")
         with np.errstate(all="ignore"):  # what is not finite shows in what is printed
             result = experiment(**settings)
-        if result["figure"] is not None:
+        if plot:
             result["figure"].savefig(plot, dpi=100, format=plot[-3:].lower())
             print(f"wrote {plot}")
         return 0 if result["solved"] else 1
-    except SystemExit as end:  # of argparse, after a wrong option or --help
-        return end.code
     except KeyboardInterrupt:
         print("train_xor.py: interrupted", file=sys.stderr)
         return 130
