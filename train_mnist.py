@@ -83,9 +83,10 @@ def train(options):
 def check_may_write(stem):
     """Fail before the first epoch if the files to write cannot be written, or would
     replace what is not ours."""
-    if Path(f"{stem}.npz").exists():
-        with naming(f"{stem}.npz is not replaced; name another with --weights"):
-            nn.load_params(f"{stem}.npz")
+    for path in (f"{stem}.npz", f"{stem}.unfinished.npz"):
+        if Path(path).exists():
+            with naming(f"{path} is not replaced; name another with --weights"):
+                nn.load_params(path)
     check_is_ours(f"{stem}.png")
     part = Path(f"{stem}.npz.part")
     part.touch()
