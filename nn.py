@@ -384,7 +384,7 @@ def _check_data(params, X, Y, activations):
     for name, array in (("X", X), ("Y", Y)):
         numeric = array.dtype.kind in "biuf"  # bool, int, unsigned, float
         _require(numeric and len(array) == len(X) > 0, name, array.dtype, array.shape,
-                 "- expected numbers, a row for each example")
+                 "- expected numbers; rows of X:", len(X), "of Y:", len(Y))
         _require(np.isfinite([array.min(), array.max()]).all(), name, "holds NaN or inf")
     Y = Y.reshape(len(Y), -1).astype(params["W1"].dtype)
     if activations[-1] in ("softmax", "sigmoid"):
