@@ -576,6 +576,11 @@ def test_init_params_has_the_spread_of_lecun_and_of_he():
         nn.init_params((4, 3), ("softmax",), np.random.default_rng(7)))
     assert bits(seven) != bits(nn.init_params((4, 3), ("softmax",), 8))
 
+def test_the_slope_of_relu_at_zero_is_zero():
+    f, slope, _ = nn.ACTIVATIONS["relu"]
+    Z = np.array([-1.0, 0.0, 1.0])
+    assert np.multiply(1.0, slope(Z, f(Z))).tolist() == [0, 0, 1]
+
 def test_twenty_layers_keep_the_size_of_what_they_are_given():
     X = np.random.default_rng(0).normal(size=(50, 300))
     for name, least in (("linear", 0.5), ("relu", 0.3), ("tanh", 0.05)):
