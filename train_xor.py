@@ -401,7 +401,7 @@ def parse(arguments):
         parser.add_argument(
             "--" + key.replace("_", "-"), default=default, choices=CHOICES.get(key),
             type=int if many else type(default), nargs="*" if many else None,
-            help=f"default: {default or 'none'}")
+            help=f"default: {'none' if default == '' else default}")
     settings = vars(parser.parse_args(arguments))
     for key, value in settings.items():
         if key in ENDINGS and value and not value.lower().endswith(ENDINGS[key]):
