@@ -917,7 +917,7 @@ def home(tmp_path, monkeypatch):
     return tmp_path
 
 def complaint(capsys, *arguments, code=1):
-    """Return the line, after argparse's usage, with which train_mnist.py refuses these."""
+    """Return the one line, after argparse's usage, that refuses these arguments."""
     with pytest.raises(SystemExit) as end:
         sys.exit(train_mnist.main(arguments))
     *usage, line = capsys.readouterr().err.splitlines()
@@ -1553,7 +1553,7 @@ def test_a_digit_is_seen_in_every_light_and_place(strokes, scene):
 
 def test_faint_or_thin_ink_is_not_grain_and_thick_ink_no_paper():
     plain = seen(paper())
-    assert np.corrcoef(plain.ravel(), seen(paper(TWO)).ravel())[0, 1] < 0.4  # another digit
+    assert np.corrcoef(plain.ravel(), seen(paper(TWO)).ravel())[0, 1] < 0.4
     for other in (paper(ink=190), paper(width=5), paper(width=50)):
         assert np.corrcoef(plain.ravel(), seen(other).ravel())[0, 1] > 0.6
 
@@ -2024,13 +2024,14 @@ def test_many_hosts_give_the_parameters_of_numpy(tmp_path):
 
 def test_the_commands_and_pictures_of_the_readme_are_there():
     """Those of train_xor.py ran above, or with fewer epochs; the others are parsed."""
+    experiments = [re.sub(" --epochs .*", "", command) for command, *_ in EXPERIMENTS]
     commands = set(re.findall(r"`python (train_\w+)\.py ?([^`]*)`", README))
     assert len(commands) > 15
     for script, arguments in commands:
         if script == "train_mnist":
             train_mnist.parse(arguments.split())
         elif "--help" not in arguments:
-            assert arguments in [re.sub(" --epochs .*", "", row[0]) for row in EXPERIMENTS]
+            assert arguments in experiments
     for path in re.findall(r"!\[.+?\]\((.*?)\)", README):
         assert (HERE / path).stat().st_size < 1_500_000
 
