@@ -942,9 +942,11 @@ def save_network(path, sizes=(784, 8, 10), output="softmax", b=0.0):
     nn.save_params(path, params, ("relu", output))
 
 # ---- train_mnist.py: training, and the files that it writes ----------------------------
-def test_training_downloads_trains_and_writes(home, capsys):
+def test_training_downloads_trains_and_writes(home, monkeypatch, capsys):
+    monkeypatch.setattr(time, "monotonic", itertools.count(5).__next__)
     assert train_mnist.main(QUICK) == 0
     out = capsys.readouterr().out
+    assert out.count("% | 1.0 s\n") == 2  # each epoch's own seconds, of this clock
     params, activations = nn.load_params("mnist.npz")
     X, labels = train_mnist.load(None)["test"]
     wrong = (nn.predict(params, X, activations) != labels).sum()
@@ -985,6 +987,8 @@ def test_files_get_names_that_destroy_none(path, stem, name, home, capsys):
     ("--weights x.npz", 1, "x.npz is not replaced"),
     ("--weights text.npz", 1, "text.npz is not replaced"),
     ("--weights my.npz", 1, "my.png is not replaced"),  # it is somebody's picture
+    ("--weights a.npz", 1, "a.unfinished.npz is not replaced"),
+    ("--weights b.npz", 1, "b.unfinished.png is not replaced"),
     ("--weights nowhere/a.npz", 1, "No such file or directory: 'nowhere/a.npz"),
     ("--epochs 0", 1, "epochs 0"), ("--dropout 1", 1, "dropout 1.0"),
     ("--lr 1e30 --optimizer sgd", 1, "epoch 1, "), ("--l2 nan", 2, "--l2: exp"),
@@ -997,7 +1001,8 @@ def test_files_get_names_that_destroy_none(path, stem, name, home, capsys):
 def test_what_would_fail_or_destroy_is_refused(
         arguments, code, words, home, monkeypatch, capsys):
     np.savez("x.npz", x_train=np.ones(3))  # as Keras's, but incomplete
-    Path("text.npz").write_text("dear diary")
+    for name in ("text.npz", "a.unfinished.npz", "b.unfinished.png"):
+        Path(name).write_text("dear diary")
     before = snapshot()
     monkeypatch.setattr(nn, "evaluate", None)  # no epoch comes to its end
     assert words in complaint(capsys, *MINE, *arguments.split(), code=code)
@@ -1294,6 +1299,11 @@ def test_digits_are_drawn_as_labelled_in_fonts_apart(monkeypatch):
     assert all(data[name] for name in ("train", "validation", "test"))
     assert data["test"].isdisjoint(data["train"] | data["validation"])
     assert data["validation"].isdisjoint(data["train"])
+
+@pytest.mark.parametrize("source", ["mine.csv", "synthetic"])
+def test_data_are_the_same_each_time(source, home):
+    Path("mine.csv").write_text(csv_text(TABLE))
+    np.testing.assert_equal(train_mnist.load(source), train_mnist.load(source))
 
 def pictures_of_five():
     """Return {kind: a picture of the same 5}."""
@@ -1653,6 +1663,9 @@ def test_xor_is_solved_for_every_seed():
     for seed in range(100):
         run = train_xor.train_on_xor(**settings_of("xor", seed=seed))
         assert run["right"] == 1, seed
+    said = nn.evaluate(run["params"], train_xor.XOR_X, train_xor.XOR_Y,
+                       run["activations"], "binary_cross_entropy")
+    assert run["loss"] == said["loss"]  # of what was trained, after the last step
 
 def test_an_output_that_prints_as_half_is_undecided():
     run = train_xor.train_on_xor(**settings_of("xor", hidden=[]))
@@ -1739,10 +1752,13 @@ def test_the_three_ways_of_search_do_equal_work(monkeypatch, run_xor):
     guesses_and_nudges = 2 * (1 + 30) + 3  # each start, each trial; three scores
     assert len(forwards) == guesses_and_nudges + 30 // 3  # a step counts as three
 
-def test_regions_are_where_they_should_be_and_white_where_undecided():
-    result = train_xor.spiral(**settings_of("spiral", epochs=30))
-    regions, curves = result["figure"].axes
-    X, labels = train_xor.spiral_data(300, 0.2, 0)
+@pytest.mark.parametrize("name, data", [
+    ("spiral", train_xor.spiral_data(300, 0.2, 0)),
+    ("xor", (train_xor.XOR_X, train_xor.XOR_Y))])
+def test_regions_are_where_they_should_be_and_white_in_between(name, data):
+    experiment, _ = train_xor.EXPERIMENTS[name]
+    regions, curves = experiment(**settings_of(name))["figure"].axes
+    X, labels = data
     image = regions.images[0]
     low, high, *_ = image.get_extent()
     column, row = (200 * (X - low) / (high - low)).astype(int).T
@@ -1752,10 +1768,10 @@ def test_regions_are_where_they_should_be_and_white_where_undecided():
     assert nn.accuracy(labels, said) > 0.95
     assert shown[:, 3].mean() > 0.4  # sure where the points are
     opacity = image.get_array()[:, :, 3]
-    assert opacity.min() < 0.1  # and white between the arms
+    assert opacity.min() < 0.1  # and white somewhere in between
     points = np.concatenate([dots.get_offsets() for dots in regions.collections])
     assert sorted(points.tolist()) == sorted(X.tolist())
-    assert len(curves.lines) == 2
+    assert len(curves.lines) == {"spiral": 2, "xor": 1}[name]
 
 def test_pictures_are_not_empty_and_need_no_legend_for_one_line(run_xor):
     for name in ("xor", "search", "optimizers", "vanishing"):

@@ -83,11 +83,11 @@ def train(options):
 def check_may_write(stem):
     """Fail before the first epoch if the files to write cannot be written, or would
     replace what is not ours."""
-    for path in (f"{stem}.npz", f"{stem}.unfinished.npz"):
-        if Path(path).exists():
-            with naming(f"{path} is not replaced; name another with --weights"):
-                nn.load_params(path)
-    check_is_ours(f"{stem}.png")
+    for name in (stem, f"{stem}.unfinished"):
+        check_is_ours(f"{name}.png")
+        if Path(f"{name}.npz").exists():
+            with naming(f"{name}.npz is not replaced; name another with --weights"):
+                nn.load_params(f"{name}.npz")
     part = Path(f"{stem}.npz.part")
     part.touch()
     part.unlink()
