@@ -1062,6 +1062,7 @@ def test_every_setting_reaches_gradient_descent(home, monkeypatch):
     X = np.random.default_rng(1).random((3, 784), np.float32)
     varied = got["augment"](X, np.random.default_rng(0))
     assert bits(varied) == bits(train_mnist.augment(X, np.random.default_rng(0), 0.5))
+    assert train_mnist.parse(["--augment"]).augment == 1
     assert train_mnist.main([*MINE, "--augment", "0"]) == 130
     assert bits(got["augment"](X, None)) == bits(X)
 
@@ -1561,6 +1562,12 @@ def test_a_digit_is_seen_in_every_light_and_place(strokes, scene):
     changed = seen(SCENES[scene](paper(strokes)))
     assert np.corrcoef(plain.ravel(), changed.ravel())[0, 1] > 0.9
 
+@pytest.mark.parametrize("strokes", [SEVEN, [(120, 60), (120, 340), (280, 340)]])
+def test_a_digit_has_the_centre_of_its_ink_in_the_middle(strokes):
+    digit = seen(paper(strokes))
+    for at in np.indices(digit.shape):
+        assert np.average(at, weights=digit) == pytest.approx(14, abs=0.5)
+
 def test_faint_or_thin_ink_is_not_grain_and_thick_ink_no_paper():
     plain = seen(paper())
     assert np.corrcoef(plain.ravel(), seen(paper(TWO)).ravel())[0, 1] < 0.4
@@ -1751,6 +1758,32 @@ def test_the_three_ways_of_search_do_equal_work(monkeypatch, run_xor):
     run_xor("search --passes 30")
     guesses_and_nudges = 2 * (1 + 30) + 3  # each start, each trial; three scores
     assert len(forwards) == guesses_and_nudges + 30 // 3  # a step counts as three
+
+def test_guesses_and_nudges_keep_the_best(monkeypatch, run_xor):
+    losses = []
+    evaluate = nn.evaluate
+
+    def record(*arguments):
+        scores = evaluate(*arguments)
+        losses.append(scores["loss"])
+        return scores
+
+    monkeypatch.setattr(nn, "evaluate", record)
+    run_xor("search --passes 30")
+    guesses, nudges, kept = losses[:31], losses[31:62], losses[62:]
+    assert [min(guesses), min(nudges)] == kept[:2]
+
+def test_the_best_rate_has_the_lowest_mean_loss(monkeypatch, run_xor):
+    losses = {0.01: [9.0, 0.1], 0.03: [1.0, 0.2]}  # 0.01 ends lower
+    monkeypatch.setattr(train_xor, "losses_of", lambda optimizer, lr, epochs, seed:
+                        losses.get(lr, [9.0, 9.0]))
+    _, printed, _ = run_xor("optimizers --epochs 2")
+    _, each_rule = printed.split("each rule")
+    assert each_rule.count(", lr 0.03 ") == len(nn.OPTIMIZERS)
+
+def test_gradients_that_vanish_are_not_rounded_to_nothing(run_xor):
+    _, printed, _ = run_xor("vanishing --layers 100")
+    assert "sigmoid  layer 1: 1.4e-65," in printed
 
 @pytest.mark.parametrize("name, data", [
     ("spiral", train_xor.spiral_data(300, 0.2, 0)),
