@@ -1,8 +1,4 @@
 # SPDX-License-Identifier: MIT
-# /// script
-# requires-python = ">=3.10"
-# dependencies = ["numpy>=1.26", "matplotlib"]
-# ///
 """train_xor.py: small experiments with nn.py that one can see, each in seconds.
 
     python train_xor.py             learns XOR; with --hidden 1, one neuron, it cannot
@@ -15,14 +11,13 @@
 import argparse
 import os
 import sys
+from pathlib import Path
 
-# Whether this file is run as a script: not imported, nor pasted into a notebook's cell.
-SCRIPT = __name__ == "__main__" and "__file__" in globals()
+SCRIPT = __name__ == "__main__" and "__file__" in globals()  # not pasted into a cell
 if SCRIPT:
     os.environ["MPLBACKEND"] = "agg"  # the backend of a notebook may be missing here
-# Idle threads of OpenBLAS spin, which slows down a busy machine. NumPy's import reads it:
-if "OMP_NUM_THREADS" not in os.environ:
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+# Idle threads of NumPy's OpenBLAS spin: beside busy programs all takes 20 times as long.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", os.environ.get("OMP_NUM_THREADS", "1"))
 
 import numpy as np
 from matplotlib.animation import PillowWriter  # it needs Pillow, which matplotlib brings
@@ -382,7 +377,8 @@ EXPERIMENTS = {  # name: (function, which returns "figure" and "solved", setting
 CHOICES = {"activation": [name for name in nn.ACTIVATIONS if name != "softmax"],
            "output": list(nn.ACTIVATIONS), "loss": ["auto", *nn.LOSSES],
            "optimizer": list(nn.OPTIMIZERS), "schedule": list(nn.SCHEDULES)}
-ENDINGS = {"plot": (".png", ".jpg", ".pdf", ".svg"), "gif": (".gif",)}
+ENDINGS = {"plot": (".png", ".pdf", ".svg"), "gif": (".gif",)}
+MARKS = {"plot": b"Matplotlib", "gif": b"NETSCAPE"}  # in each such file that we write
 
 def parse(arguments):
     """Return (experiment, its settings); if the arguments name none, it is xor."""
@@ -406,6 +402,9 @@ def parse(arguments):
     for key, value in settings.items():
         if key in ENDINGS and value and not value.lower().endswith(ENDINGS[key]):
             parser.error(f"--{key} {value}: expected {' or '.join(ENDINGS[key])}")
+        if key in MARKS and Path(value).is_file():
+            if MARKS[key] not in Path(value).read_bytes():
+                parser.error(f"{value} is not ours: name another by --{key}")
         numbers = np.array(value)
         least = 1 if numbers.dtype.kind == "i" and key != "seed" else 0
         if numbers.dtype.kind != "U" and not np.all(numbers >= least):  # nor is nan
