@@ -20,14 +20,14 @@ from pathlib import Path
 
 SCRIPT = __name__ == "__main__" and "__file__" in globals()  # not pasted into a cell
 if SCRIPT:
-    os.environ["MPLBACKEND"] = "agg"  # a notebook's may not be installed here
-# Idle threads of NumPy's OpenBLAS spin: beside busy programs all takes 20 times as long.
+    os.environ["MPLBACKEND"] = "agg"  # a notebook hands on its own, which may be missing
+# Waiting threads of OpenBLAS spin: beside busy programs, training is 20 times slower.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", os.environ.get("OMP_NUM_THREADS", "1"))
 
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
-from PIL import Image, ImageDraw, ImageFilter, ImageFont, ImageOps  # of matplotlib
+from PIL import Image, ImageDraw, ImageFilter, ImageFont, ImageOps  # matplotlib's
 
 import nn
 
@@ -42,9 +42,7 @@ SETTINGS = {  # for nn.gradient_descent, which explains them
 def train(options):
     """Train a network, test it, write weights and a picture; return the exit code."""
     data = load(options.data)
-    stem = data["stem"]
-    if options.weights is not None:
-        stem = options.weights.removesuffix(".npz")
+    stem = data["stem"] if options.weights is None else options.weights
     check_may_write(stem)
     activations = (options.activation,) * len(options.hidden) + ("softmax",)
     params = nn.init_params((PIXELS, *options.hidden, DIGITS), activations, options.seed)
@@ -58,7 +56,7 @@ def train(options):
     X, labels = data["test"]
     output, summary = test(params, activations, X, labels, data["name"])
     figure = draw(f"{name_of(params)}, {summary}", history, params, X, labels, output)
-    figure.savefig(f"{stem}.png")
+    figure.savefig(f"{stem}.png", format="png", metadata={"Software": "train_mnist.py"})
     say(f"wrote {stem}.npz and {stem}.png; to read a digit of your own:",
         f'python train_mnist.py --predict my.png --weights "{stem}.npz"')
     return 0 if len(history["loss"]) == options.epochs else 130  # as after any Ctrl-C
@@ -66,12 +64,12 @@ def train(options):
 def check_may_write(stem):
     """Fail early if a file cannot be written, or would replace one that is not ours."""
     folder = Path(f"{stem}.npz").parent
-    if not os.access(folder, os.W_OK):
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
         raise ValueError(f"{folder} is no folder to write into")
     for name in (stem, f"{stem}.unfinished"):
-        for ending, mark in ((".npz", b"activations.npy"), (".png", b"Matplotlib")):
+        for ending, mark in ((".npz", b"activations.npy"), (".png", b"train_mnist.py")):
             path = Path(f"{name}{ending}")
-            if path.exists():
+            if path.exists():  # ours has the mark
                 with path.open("r+b") as file:  # this fails if it is read-only
                     if mark not in file.read():
                         raise ValueError(f"{path} is not ours: name another by --weights")
@@ -86,7 +84,7 @@ def describe(params, data, options):
 def name_of(params):
     """Return the widths of a network as a name, such as 784-512-256-10."""
     biases = [p for p in params.values() if p.ndim == 1]
-    return "-".join(str(len(p)) for p in [params["W1"], *biases])
+    return "-".join(str(len(p)) for p in [params["W1"], *biases])  # W1: a row an input
 
 def fit(params, activations, data, options):
     """Return (params, history), after a Ctrl-C those of the last whole epoch."""
@@ -112,7 +110,7 @@ def fit(params, activations, data, options):
     except KeyboardInterrupt:
         if "params" not in last:
             raise
-        say("", f"interrupted: keeping the weights of epoch {len(last['history']['lr'])}")
+        say("", f"interrupted: keeping epoch {len(last['history']['loss'])}")
         return last["params"], last["history"]
 
 def test(params, activations, X, labels, name):
@@ -126,7 +124,7 @@ def test(params, activations, X, labels, name):
     return output, summary
 
 def say(*lines, file=None):
-    """Print lines, with what a terminal would obey, such as \\x1b, as an escape."""
+    """Print lines; characters that a terminal would obey become escapes, as \\x1b."""
     for line in lines:
         shown = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
         print(shown, file=file, flush=True)
@@ -148,8 +146,9 @@ def load(path):
     """Return {"train": (X, labels), "validate": ..., "test": ..., "name", "stem"}."""
     rng = np.random.default_rng(0)  # the same split, whatever seed the training has
     if path is None:
-        has_data = any(Path("data").rglob("t*ubyte*"))
-        path = "data" if has_data or download() else "synthetic"
+        path = "data"
+        if not any(Path("data").rglob("t*ubyte*")) and not download():
+            path = "synthetic"
     if path == "synthetic":
         return draw_digits(rng)
     arrays = read(path)
@@ -182,7 +181,7 @@ def as_rows(path, images, labels):
             or not 0 <= images.min() < images.max() or not {*digits} <= {*range(DIGITS)}):
         raise ValueError(
             f"{path}: {images.size} pixels, {labels.size} labels of {digits[:12]}; needs "
-            f"{PIXELS} a label, 20 of 0 to 9 or more (in column 1, or called label)")
+            f"{PIXELS} a label, 20 of 0 to 9 (column 1, or called label), not all alike")
     X = images.reshape(labels.size, PIXELS) / np.float32(images.max())
     return X, labels.ravel().astype(int)
 
@@ -196,15 +195,19 @@ def read(path):
         file = np.load(path, allow_pickle=False)
         if set(file) != set(FILES):
             raise ValueError(f"it holds {', '.join(file)}")
-        return {key: np.asarray(file[key]) for key in FILES}
+        return {key: np.asarray(file[key]) for key in FILES}  # or bytes, if no .npy
 
 def read_idx(folder, name):
-    """Return the numbers in one of the four files, in the folder or below."""
+    """Return the numbers in one of the four files, in the folder or two below at most."""
     pattern = name.replace("-idx", "?idx").replace(".gz", "*")  # train-images.idx3-ubyte
-    files = sorted(path for path in Path(folder).rglob(pattern) if path.is_file())
-    path = files[0] if files else Path(folder, name)
-    with errors_about(path):
-        return parse_idx(path.read_bytes())
+    for below in ("", "*/", "*/*/"):
+        paths = [path for path in Path(folder).glob(below + pattern) if path.is_file()]
+        if len({path.parent for path in paths}) > 1:
+            raise ValueError(f"{pattern} is in several folders of {folder}: name one")
+        if paths:
+            with errors_about(paths[0]):
+                return parse_idx(paths[0].read_bytes())
+    raise ValueError(f"{folder}: there is no {name}")
 
 def parse_idx(data):
     """Return the numbers in the bytes of an idx file, gzipped or not, in one row."""
@@ -229,8 +232,7 @@ def download():
         for name in FILES.values():  # now that all are there
             Path("data", f"part-{name}").replace(Path("data", name))
         return True
-    say("*** MNIST could not be had. Put its four files into data/, or name them with",
-        "*** --data. Until then SYNTHETIC digits, drawn from fonts. They are not MNIST!")
+    say("*** No MNIST: put its four files into data/. Until then, SYNTHETIC digits ***")
     return False
 
 def fetch(mirror, key):
@@ -246,23 +248,23 @@ def fetch(mirror, key):
 def read_csv(path):
     """Return the arrays of a CSV. A header may say where the label is, else first."""
     text = Path(path).read_text("utf-8-sig")  # -sig: without a byte-order mark
-    lines = [*text.splitlines(), ""]
+    lines = [*text.splitlines(), ""]  # the first, also of no text
     delimiter = max(",;\t", key=lines[0].count)  # the commonest
     names = [name.strip(" \"'").lower() for name in lines[0].split(delimiter)]
-    if len(set(names)) == len(names):  # a header, as 785 bytes cannot all differ
+    if len(set(names)) == 1 + PIXELS:  # a header: so many bytes cannot all differ
         lines[0] = ""
     called = [name for name in names if name in CALLED_LABEL]
     label = names.index(called[0]) if called else 0
     rows = [read_row(line, number, delimiter)
             for number, line in enumerate(lines, start=1) if line.strip()]
-    numbers = np.array(rows, np.uint8).reshape(-1, 1 + PIXELS)
+    numbers = np.array(rows, np.uint8).reshape(-1, 1 + PIXELS)  # also of no rows
     return {"x_train": np.delete(numbers, label, axis=1), "y_train": numbers[:, label]}
 
 def read_row(line, number, delimiter):
     """Return the label and pixels in a line of a CSV, (785,) of bytes."""
     # int32 takes an eighth of the time, but in it older NumPy reads 5.5 as 5.
     dtype = np.int32 if line.replace(delimiter, "").isdecimal() else np.float32
-    with errors_about(f"line {number}, here called row 0"):
+    with errors_about(f"line {number}, NumPy's row 0"):
         row = np.loadtxt([line], dtype, delimiter=delimiter, quotechar='"', comments=None)
         pixels = row.astype(np.uint8)
         wrong = row[row != pixels]
@@ -271,7 +273,7 @@ def read_row(line, number, delimiter):
                              f"expected {1 + PIXELS} whole numbers from 0 to 255")
     return pixels
 
-# What reading a file raises, whatever it holds.
+# What reading a damaged or foreign file raises.
 FILE_ERRORS = (OSError, EOFError, ValueError, RuntimeError, SyntaxError, zlib.error,
     zipfile.BadZipFile, http.client.HTTPException, Image.DecompressionBombError)
 
@@ -284,8 +286,8 @@ def errors_about(context):
         raise ValueError(f"{context}: {error}") from error
 
 # ---- Augment: the same digits, a little different every time ---------------------------
-# How much each of 4 points along a side counts at each of its 28 pixels; then a column a
-# pixel, (19, 784): its y and x from the middle, 1, the shares of 4 x 4 points.
+# SHARES (28, 4): the weights of 4 points at each pixel of a side. PLACES (19, 784), a
+# column a pixel: its y and x from the middle, 1, the weights of 4 x 4 points.
 SHARES = np.maximum(0, 1 - abs(np.linspace(0, 3, SIDE)[:, None] - np.arange(4)))
 PLACES = np.vstack([
     np.mgrid[-13.5:14, -13.5:14].reshape(2, PIXELS), np.ones(PIXELS),
@@ -298,43 +300,41 @@ def augment(X, rng, strength=1.0):
     n = len(X)
     angle = strength * rng.uniform(-0.19, 0.19, n)  # in radians
     slant = strength * rng.uniform(-0.17, 0.17, n)
-    scale = strength * rng.uniform(-0.1, 0.1, n)
+    shrink = strength * rng.uniform(-0.1, 0.1, n)
     shift_y = strength * rng.uniform(-1.4, 1.4, n)  # in pixels
     shift_x = strength * rng.uniform(-1.4, 1.4, n)
     bend_y, bend_x = strength * rng.normal(0, 0.7, (2, n, 4 * 4))
-    return warp(X, angle, slant, scale, shift_y, shift_x, bend_y, bend_x)
+    return warp(X, angle, slant, shrink, shift_y, shift_x, bend_y, bend_x)
 
-def warp(X, angle, slant, scale, shift_y, shift_x, bend_y, bend_x):
-    """Return X (n, 784) with each pixel's ink from another place of its image. bend, (n,
-    16), is by how many pixels each of 4 x 4 points looks further; the others are (n,)."""
-    # Images get a margin of 1, so their middle is at 14.5. y and x of the place that a
-    # pixel looks at are linear in a row of PLACES; if outside, it looks at the margin.
-    cos = (1 + scale) * np.cos(angle)
-    sin = (1 + scale) * np.sin(angle)
+def warp(X, angle, slant, shrink, shift_y, shift_x, bend_y, bend_x):
+    """Return X (n, 784) with each pixel's ink from a place nearby. bend, (n, 16), shifts
+    the places of 4 x 4 points, in pixels; the others are (n,)."""
+    # Images get a margin of 1, at the far end 2 so that there is always a pixel below and
+    # to the right. Their middle is at 14.5; y and x of a place are linear in PLACES.
+    cos = (1 + shrink) * np.cos(angle)
+    sin = (1 + shrink) * np.sin(angle)
     to_y = np.column_stack([cos, sin, shift_y + 14.5, bend_y]).astype(np.float32)
     to_x = np.column_stack([slant - sin, cos, shift_x + 14.5, bend_x]).astype(np.float32)
     y = np.clip(to_y @ PLACES, 0, SIDE + 1)
     x = np.clip(to_x @ PLACES, 0, SIDE + 1)
     row = np.floor(y)
     column = np.floor(x)
-    below = y - row  # the place is between four pixels
-    right = x - column
-    # The margin is 2 at the far end, so that a pixel below and right is always there.
+    part_y = y - row  # the place is between four pixels
+    part_x = x - column
     width = SIDE + 3
     pixels = np.pad(X.reshape(-1, SIDE, SIDE), ((0, 0), (1, 2), (1, 2))).ravel()
     starts = width * width * np.arange(len(X))[:, None]
     at = starts + (width * row + column).astype(int)
-    upper = (1 - right) * pixels[at] + right * pixels[at + 1]
-    lower = (1 - right) * pixels[at + width] + right * pixels[at + width + 1]
-    return (1 - below) * upper + below * lower
+    upper = (1 - part_x) * pixels[at] + part_x * pixels[at + 1]
+    lower = (1 - part_x) * pixels[at + width] + part_x * pixels[at + width + 1]
+    return (1 - part_y) * upper + part_y * lower
 
 # ---- Digits from pictures --------------------------------------------------------------
 LONGER = 180  # pixels of a picture's longer side
 
 def prepare(image):
     """Return a picture of one digit as MNIST has it, (784,); else ValueError."""
-    ink = find_ink(read_greys(image))
-    return centre(ink * find_digit(ink))
+    return centre(find_digit(find_ink(read_greys(image))))
 
 def read_greys(image):
     """Return any Pillow image upright, in greys, LONGER pixels long."""
@@ -350,11 +350,10 @@ def read_greys(image):
 def find_ink(greys):
     """Return how dark the ink is, 0 on paper, about 1 in strokes, (height, width)."""
     # Strokes are narrow: they differ much from the mean around them, the paper little.
-    # So the sum of the cubed differences is below 0 if the ink is dark, above 0 if it
-    # is light. The two sides of an edge, of a shadow or of a table, cancel.
+    # So the sum of the cubed differences is below 0 if the ink is dark, above 0 if it is
+    # light. An edge differs as much on its dark side as on its light: the cubes cancel.
     around = greys.filter(ImageFilter.GaussianBlur(LONGER / 16))
-    difference = np.subtract(greys, around, dtype=float)
-    if np.sum(difference ** 3) > 0:
+    if np.sum(np.subtract(greys, around, dtype=float) ** 3) > 0:
         greys = ImageOps.invert(greys)
 
     # The paper is the picture without the dark things that are narrower than a third of
@@ -368,14 +367,14 @@ def find_ink(greys):
     return ink / ink[ink >= ink.max() / 2].mean()
 
 def number_parts(mask):
-    """Return ints, the same wherever the mask hangs together, 0 outside."""
+    """Return ints, the same wherever the mask hangs together, 0 outside of it."""
     numbers = mask * np.arange(1, mask.size + 1, dtype=np.int32).reshape(mask.shape)
     while True:
         nearby = Image.fromarray(numbers).filter(ImageFilter.MaxFilter(3))
         spread = mask * np.asarray(nearby)  # the largest number nearby
         if np.array_equal(spread, numbers):
             return numbers
-        # A number is a pixel's place, and that pixel may have a larger one by now.
+        # A number is a pixel's place: by taking the number that is there now, it leaps.
         numbers = mask * spread.ravel()[spread - 1]  # 0 - 1 is the last: masked
 
 def find_digit(ink):
@@ -387,34 +386,36 @@ def find_digit(ink):
     height = bottom - top
     large = height >= LONGER / 15  # crumbs and dots are not
 
-    # Tables leave the picture; a digit is inside of it, or reaches all sides, if cropped
-    # to its ink. Frames are around something large, a zero only around its dot.
+    # A digit is near no side of the picture, or near all if it is cropped to its ink, or
+    # perhaps near one; a table is near some. What is around something large is a frame.
     reach = boxes * [-1, -1, 1, 1]  # to the left, up, right, down
-    limits = np.array([0, 0, *ink.T.shape])
-    inside = (reach < limits).all(axis=1)
-    cropped = (reach > limits - LONGER / 30).all(axis=1)
-    inner = reach[height >= height.max() / 4]
-    is_around = (reach > inner[:, None]).all(axis=2).any(axis=0)
-    kept = (inside | cropped) & ~is_around
+    n_sides = (reach > np.array([0, 0, *ink.T.shape]) - LONGER / 30).sum(axis=1)
+    inner = reach[height >= height.max() / 5]  # but not the dot in a zero
+    is_around = (reach > inner[:, None]).all(axis=2).any(axis=0)  # of (inner, parts, 4)
+    kept = np.isin(n_sides, [0, 4]) & ~is_around
+    if not np.any(kept & large):
+        kept = (n_sides == 1) & ~is_around
     if not np.any(kept & large):
         raise ValueError("blank, too faint or too small")
     digit = np.argmax(np.where(kept, height, 0))
     rivals = kept & large & (height >= height[digit] / 2)  # the digit is one of them
     if rivals.sum() > 1:
         raise ValueError("several digits: one a picture")
+    share = np.mean(numbers[top[digit]:bottom[digit], left[digit]:right[digit]] > 0)
+    if share > 0.75 and right[digit] - left[digit] > height[digit] / 2:
+        raise ValueError("a block, no digit")
 
     # What is small and close belongs to it, as the bar of a 5. A line below does not.
     gap = height[digit] / 4
     beside = (left <= right[digit] + gap) & (right >= left[digit] - gap)
-    above = (bottom >= top[digit] - gap) & (bottom <= bottom[digit])
-    return np.isin(numbers, parts[kept & beside & above])
+    not_below = (bottom >= top[digit] - gap) & (bottom <= bottom[digit])
+    return np.isin(numbers, parts[kept & beside & not_below])
 
-def centre(ink):
-    """Return a digit's ink as MNIST has it, (784,) of 0 to 1."""
-    ink = np.clip(2 * ink - 0.5, 0, 1)  # below 1/4 none, above 3/4 full
-    box = Image.fromarray(ink > 0.5).getbbox()
-    # As in MNIST: the longer side has 20 pixels, the centre of the ink is at 14.
-    digit = Image.fromarray(ink).crop(box)
+def centre(mask):
+    """Return a digit as MNIST has it, (784,) of 0 to 1."""
+    # That is: its longer side has 20 pixels, and the centre of its ink is at 14.
+    digit = Image.fromarray(mask.astype(np.float32))
+    digit = digit.crop(digit.getbbox())
     size = [max(1, round(20 * side / max(digit.size))) for side in digit.size]
     digit = np.asarray(digit.resize(size, Image.BOX))
     height, width = digit.shape
@@ -438,7 +439,7 @@ def draw_digits(rng):
             for digit in range(DIGITS):
                 image = Image.new("L", (120, 120), 255)
                 ImageDraw.Draw(image).text((60, 60), str(digit), 0, font, anchor="mm")
-                drawn.append(prepare(image))
+                drawn.append(prepare(image))  # at i: the digit i % 10
         chosen = rng.integers(len(drawn), size=30_000 if part == "train" else 3_000)
         data[part] = (augment(np.array(drawn)[chosen], rng, 1.5), chosen % DIGITS)
     return data
@@ -497,7 +498,7 @@ def predict(options):
     params, activations = load_network(options.weights)
     paths = []
     for name in options.predict:  # some shells leave *.png as it is
-        found = [] if Path(name).exists() else sorted(glob.glob(name))
+        found = [name] if Path(name).exists() else sorted(glob.glob(name))
         paths += found if found else [name]
     code = 0
     for path in paths:
@@ -519,10 +520,9 @@ def as_text(x):
     shades = (9 * x.reshape(SIDE // 2, 2, SIDE).mean(axis=1)).round().astype(int)
     return ["".join(" .:-=+*#%@"[shade] for shade in row) for row in shades]
 
-def load_network(path):
+def load_network(stem):
     """Return (params, activations) of a network for digits, and print its name."""
-    if path is None:
-        path = "mnist.npz"
+    path = "mnist.npz" if stem is None else f"{stem}.npz"
     with errors_about(f"{path} (train first, or name another with --weights)"):
         params, activations = nn.load_params(path)
         output, _ = nn.forward(params, np.zeros((1, PIXELS)), activations)
@@ -544,7 +544,7 @@ def parse(arguments):
     parser = argparse.ArgumentParser(description="Learn and read handwritten digits.")
     add = parser.add_argument
     add("--data", metavar="PATH", help="folder, CSV, Keras's .npz or synthetic [data/]")
-    add("--weights", metavar="FILE", help="to write, or to read [mnist.npz]")
+    add("--weights", type=lambda name: name.removesuffix(".npz"), help="file [mnist.npz]")
     add("--predict", metavar="IMAGE", nargs="+", help="read these instead of training")
     add("--hidden", type=int, nargs="*", default=[512, 256], help="widths %(default)s")
     add("--activation", default="relu", help="of hidden layers [%(default)s]")
@@ -554,7 +554,7 @@ def parse(arguments):
         add(f"--{name.replace('_', '-')}", type=type(default), default=default,
             help="[%(default)s] see gradient_descent in nn.py")
     options = parser.parse_args(arguments)
-    if not 0 <= options.augment <= 9:  # nor is NaN
+    if not 0 <= options.augment <= 9:  # not for NaN, either
         parser.error(f"--augment {options.augment}: expected 0 to 9")
     return options
 
