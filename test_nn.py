@@ -1428,7 +1428,7 @@ def test_regions_are_right_and_white_in_between(name, X, labels, n_curves, run_x
 
 def test_the_film_begins_with_chaos_and_ends_solved(run_xor, monkeypatch):
     drawn = spied(monkeypatch, train_xor, "draw_regions")
-    run_xor("spiral --gif film.gif")
+    run_xor("spiral --gif film.gif --epochs 40")
     film = [arguments for arguments, _ in drawn if arguments[-1].startswith("step ")]
     assert [title for *_, title in film[:3]] == ["step 1", "step 2", "step 3"]
     scores = np.array([nn.evaluate(params, X, labels, activations)["accuracy"]
