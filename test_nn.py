@@ -618,7 +618,7 @@ BAD_INPUT = [  # the call, what its message must hold
       for shift, found in ((1, 3), (-1, -1), (0.5, 0.5))],
     (later(fit, Y=list("abcba")), "labels hold a - expected 0 to 2"),
     (later(fit, Y=[[1, 0, 0]] * 4 + [[0.5, 0, 0]]), "rows of Y do not sum to 1"),
-    (later(fit, Y=np.tile([2.0, -1, 0], (5, 1))), "Y: 0 to 1, not -1.0 to 2.0"),
+    (later(fit, Y=np.tile([0.5, -0.5, 1], (5, 1))), "Y: 0 to 1, not -0.5 to 1.0"),
     (later(fit, Y=np.full((5, 3), np.nan)), "Y holds NaN or inf"),
     (later(fit, activations=LINEAR_NET, loss="mse"), "Y has the shape (5, 1) - expected"),
     (later(fit, **YES_OR_NO), "Y: 0 to 1, not 0.0 to 2.0"),
