@@ -991,27 +991,27 @@ def test_a_bad_cell_is_told_by_its_line(cell, words, label, home, capsys):
 @pytest.mark.parametrize("text, words", [
     ("", "0 labels"), ("label,pixel0\n", "line 1"), ("\0" * 999, "line 1"),
     (csv_text(TABLE[:, 1:]), "784 numbers"), ("\ud800", "utf-8"),
-    (csv_text(TABLE[:19]), "19 labels"),
+    (csv_text(TABLE[:19]), "19 labels"), (csv_text(TABLE[:, ::-1], label=""), "40 label"),
     (csv_text(TABLE * (np.arange(785) < 1)), "40 labels of [0 1 2 3")])
 def test_what_is_no_set_of_digits_is_refused_in_one_line(text, words, home, capsys):
     Path("bad.csv").write_bytes(text.encode(errors="surrogatepass"))
     assert words in complaint(capsys, "--data", "bad.csv")
 
 # ---- train_mnist.py: augment, and digits from fonts and from pictures ------------------
-NO_BEND = np.zeros(16)
+FLAT = np.zeros(16)
 
-def warped(angle=0.0, slant=0.0, scale=0.0, y=0.0, x=0.0, bend_y=NO_BEND, bend_x=NO_BEND):
+def warped(angle=0.0, slant=0.0, shrink=0.0, y=0.0, x=0.0, bend_y=FLAT, bend_x=FLAT):
     """Return what becomes of a dot at row 8, column 13."""
     X = np.zeros((1, 784), np.float32)
     X[0, 8 * 28 + 13] = 1
-    numbers = [np.array([number]) for number in (angle, slant, scale, y, x)]
+    numbers = [np.array([number]) for number in (angle, slant, shrink, y, x)]
     return train_mnist.warp(X, *numbers, bend_y[None], bend_x[None]).reshape(28, 28)
 
 POINT = 3.0 * (np.arange(16) == 5)  # row 1, column 1 of 4 x 4 points: at pixel 9, 9
 
 @pytest.mark.parametrize("numbers, row, column", [
     ({}, 8, 13), ({"y": 1.0, "x": -2.0}, 7, 15), ({"angle": np.pi / 2}, 14, 8),
-    ({"slant": 1.0}, 8, 18), ({"scale": 1.0}, 11, 13), ({"bend_y": POINT}, 7, 13),
+    ({"slant": 1.0}, 8, 18), ({"shrink": 1.0}, 11, 13), ({"bend_y": POINT}, 7, 13),
     ({"bend_x": POINT}, 8, 11), ({"bend_y": np.roll(POINT, 10)}, 8, 13)])
 def test_warp_moves_ink_where_it_should(numbers, row, column):
     image = warped(**numbers)

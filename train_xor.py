@@ -16,7 +16,7 @@ from pathlib import Path
 SCRIPT = __name__ == "__main__" and "__file__" in globals()  # not pasted into a cell
 if SCRIPT:
     os.environ["MPLBACKEND"] = "agg"  # the backend of a notebook may be missing here
-# Idle threads of NumPy's OpenBLAS spin: beside busy programs all takes 20 times as long.
+# Waiting threads of OpenBLAS spin: beside busy programs, all takes much longer.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", os.environ.get("OMP_NUM_THREADS", "1"))
 
 import numpy as np
