@@ -819,7 +819,7 @@ def test_files_get_names_that_destroy_none(path, stem, name, home, capsys):
     ("--lr 1e30 --optimizer sgd", "epoch 1, "), ("--smooth 2", "Y: 0 to 1, not "),
     ("--data nowhere.csv", "nowhere.csv is no folder of MNIST's files, CSV, or Keras's"),
     ("--predict my.png --weights none.npz", "none.npz (train first, "),
-    ("--data x.npz", "Keras's mnist.npz: it holds x_train"),
+    ("--data x.npz", "Keras's mnist.npz: 'y_train is not"),
     ("--data .", "is in several folders of .: name one")])  # or two sets would be mixed
 def test_what_would_fail_or_destroy_is_told(arguments, words, home, monkeypatch, capsys):
     write_set("another", FOREIGN)
@@ -903,14 +903,51 @@ PACKED = gzip.compress(WHOLE)
     ("y_train", idx(np.arange(59) % 10), "47040 pixels, 59 labels"),
     ("y_train", idx(np.arange(60) % 11), "needs 784 a label, 20 of 0 to 9"),
     ("y_test", idx(np.full(40, 3)), "40 labels of [3]"),
-    *[(key, None, f"there is no {name}") for key, name in train_mnist.FILES.items()]])
-def test_a_damaged_or_partial_set_in_data_is_left(key, content, words, home, capsys):
-    write_set("data", FOREIGN)
-    Path("data", train_mnist.FILES[key]).unlink()
-    if content is not None:
-        Path("data", train_mnist.FILES[key]).write_bytes(content)
+    *[(key, None, "No such file") for key in train_mnist.FILES]])
+def test_a_damaged_or_partial_set_is_told_and_left(key, content, words, home, capsys):
+    write_but_one("other", FOREIGN, train_mnist.FILES[key], content)
     before = snapshot()
-    assert words in complaint(capsys, *QUICK)
+    assert words in complaint(capsys, "--data", "other")
+    assert snapshot() == before
+
+def write_but_one(folder, arrays, name, content, form="{}"):
+    """Write a set with this content in place of a file, under this name; None: none."""
+    write_set(folder, arrays)
+    Path(folder, name).unlink()
+    path = Path(folder, form.format(name))
+    if content is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    return path
+
+LACKING = [(None, "{}"), (PACKED[:40], "{}"), (b"<html>", "MNIST/raw/{}")]
+
+@pytest.mark.parametrize("content, form", LACKING)
+@pytest.mark.parametrize("name", train_mnist.FILES.values())
+def test_what_mnist_lacks_in_data_is_fetched(
+        name, content, form, home, monkeypatch, capsys):
+    path = write_but_one("data", TINY, name, content, form)
+    before = snapshot()
+    with monkeypatch.context() as offline:
+        offline.setattr(train_mnist, "MIRRORS", ["file:///nowhere/"])
+        assert train_mnist.load(None)["name"] == "synthetic"
+    assert snapshot() == before
+    capsys.readouterr()
+    assert train_mnist.load(None)["name"] == "MNIST"
+    kept = Path("data", f"unreadable-{name}")
+    told = f"  {path} cannot be read: it is {kept} now\n"
+    url = f"  {train_mnist.MIRRORS[0]}{name}\n"
+    assert capsys.readouterr().out == (url if content is None else url + told)
+    files = snapshot("data")
+    assert files.pop(kept.name, None) == content
+    assert files == snapshot("mirror")
+
+@pytest.mark.parametrize("content, form", LACKING)
+def test_mnist_is_not_mixed_with_another_set(content, form, home, capsys):
+    mixed = {**TINY, "x_test": FOREIGN["x_test"]}
+    path = write_but_one("data", mixed, train_mnist.FILES["y_train"], content, form)
+    before = snapshot()
+    assert f" data is not MNIST; missing or unreadable: {path}" in complaint(capsys)
     assert snapshot() == before
 
 def test_bad_mirrors_are_passed_over(home, monkeypatch, capsys):
@@ -929,7 +966,7 @@ def test_bad_mirrors_are_passed_over(home, monkeypatch, capsys):
     monkeypatch.setattr(urllib.request, "urlopen", urlopen_or_endless)
     monkeypatch.setattr(train_mnist, "MIRRORS", bad)
     assert train_mnist.load(None)["name"] == "synthetic"
-    assert not Path("data").exists()  # all four files or none
+    assert not Path("data").exists()  # all that lacks or nothing
     assert 9_912_422 < endless.tell() < 20_000_000  # the largest file, and no trouble
     printed = capsys.readouterr().out
     assert "SYNTHETIC" in printed
@@ -1119,7 +1156,7 @@ def test_predict_reads_what_it_can_and_names_the_rest(home, capsys):
     Path("half.png").write_bytes(Path("my.png").read_bytes()[:300])
     formats = "expected PNG, JPEG, GIF, BMP, TIFF, WEBP: "
     reasons = {"no \x1b[2J\n.png": f"{formats}[Errno 2] No such", "blank.png": "blank",
-               "mirror": formats, "half.png": formats,
+               "mirror": formats, "half.png": "image file is trunc",
                "ghost.eps": f"{formats}cannot identify",
                "phone.heic": f"{formats}cannot identify",
                "large.png": f"{formats}Image size (199970001 pixels)"}

@@ -9,13 +9,13 @@ import contextlib
 import glob
 import gzip
 import hashlib
-import http.client
 import os
 import sys
 import time
 import urllib.request
 import zipfile
 import zlib
+from http.client import HTTPException
 from pathlib import Path
 
 SCRIPT = __name__ == "__main__" and "__file__" in globals()  # not pasted into a cell
@@ -91,7 +91,6 @@ def fit(params, activations, data, options):
     last = {"time": time.monotonic()}
 
     def on_epoch(epoch, params, history):
-        """Print how it goes, and keep in last what outlives a Ctrl-C."""
         say(f"epoch {epoch:{len(str(options.epochs))}}/{options.epochs}"
             f" | loss {history['loss'][-1]:.4f}"
             f" | val loss {history['val_loss'][-1]:.4f}"
@@ -138,8 +137,7 @@ SHA256 = {  # of their pixels and labels, however they are packed
     "x_test": "6d87418db22cc8025d05968bec9bd5c3932904b23485740db143a061a2c9d161",
     "y_test": "ddeff807876a9661a1110d45c266c86239a3a1b7d37da0c3716a7a683c852ff5"}
 MIRRORS = ["https://ossci-datasets.s3.amazonaws.com/mnist/",
-           "https://storage.googleapis.com/cvdf-datasets/mnist/",
-           "https://raw.githubusercontent.com/fgnt/mnist/master/"]
+           "https://storage.googleapis.com/cvdf-datasets/mnist/"]
 CALLED_LABEL = ["label", "class", "digit", "target", "y"]  # in the header of a CSV
 
 def load(path):
@@ -147,7 +145,8 @@ def load(path):
     rng = np.random.default_rng(0)  # the same split, whatever seed the training has
     if path is None:
         path = "data"
-        if not any(Path("data").rglob("t*ubyte*")) and not download():
+        if not complete(path):
+            say("*** No MNIST (put its files into data/): for now, SYNTHETIC digits ***")
             path = "synthetic"
     if path == "synthetic":
         return draw_digits(rng)
@@ -158,15 +157,13 @@ def load(path):
     else:
         test, rest = split(rest, 1 / 10, rng)
     val, rest = split(rest, 1 / 12, rng)
-    name = str(path)
-    stem = Path(path).resolve().stem
+    names = {"name": str(path), "stem": Path(path).resolve().stem}
     sums = {key: hashlib.sha256(arrays[key].tobytes()).hexdigest() for key in arrays}
     if sums == SHA256:
-        name = "MNIST"
-        stem = "mnist"
-    elif stem.lower() in ("mnist", "synthetic"):  # names with a meaning
-        stem = f"not-{stem}"
-    return {"train": rest, "validate": val, "test": test, "name": name, "stem": stem}
+        names = {"name": "MNIST", "stem": "mnist"}
+    elif names["stem"].lower() in ("mnist", "synthetic"):  # they have a meaning
+        names["stem"] = f"not-{names['stem']}"
+    return {"train": rest, "validate": val, "test": test, **names}
 
 def split(data, share, rng):
     """Return (part, rest) of (X, labels): a random share of the rows, the others."""
@@ -188,26 +185,28 @@ def as_rows(path, images, labels):
 def read(path):
     """Return the arrays at the path, {"x_train": ..., "y_train": ..., ...}."""
     if Path(path).is_dir():
-        return {key: read_idx(path, name) for key, name in FILES.items()}
+        return {key: read_idx(find_idx(path, name)) for key, name in FILES.items()}
     with errors_about(f"{path} is no folder of MNIST's files, CSV, or Keras's mnist.npz"):
         if not zipfile.is_zipfile(path):
             return read_csv(path)
         file = np.load(path, allow_pickle=False)
-        if set(file) != set(FILES):
-            raise ValueError(f"it holds {', '.join(file)}")
         return {key: np.asarray(file[key]) for key in FILES}  # a member may be bytes
 
-def read_idx(folder, name):
-    """Return the numbers in one of the four files, in the folder or two below at most."""
+def find_idx(folder, name):
+    """Return where one of the four files is, in the folder or two below; or should be."""
     pattern = name.replace("-idx", "?idx").replace(".gz", "*")  # train-images.idx3-ubyte
     for below in ("", "*/", "*/*/"):
         paths = [path for path in Path(folder).glob(below + pattern) if path.is_file()]
         if len({path.parent for path in paths}) > 1:
             raise ValueError(f"{pattern} is in several folders of {folder}: name one")
         if paths:
-            with errors_about(paths[0]):
-                return parse_idx(paths[0].read_bytes())
-    raise ValueError(f"{folder}: there is no {name}")
+            return paths[0]
+    return Path(folder, name)
+
+def read_idx(path):
+    """Return the numbers in the idx file at the path, in one row."""
+    with errors_about(path):
+        return parse_idx(path.read_bytes())
 
 def parse_idx(data):
     """Return the numbers in the bytes of an idx file, gzipped or not, in one row."""
@@ -218,21 +217,31 @@ def parse_idx(data):
         raise ValueError(f"it is no idx file of bytes, it begins with {data[:8]}")
     return np.frombuffer(data, np.uint8, offset=4 + 4 * data[3])
 
-def download():
-    """Put MNIST's four files into data/, all or none; return whether it worked."""
+def find_lacking(folder):
+    """Return {key: path} of those of MNIST's files that are missing or unreadable."""
+    paths = {key: find_idx(folder, name) for key, name in FILES.items()}
+    sums = {}
+    for key, path in paths.items():
+        with contextlib.suppress(ValueError):  # read_idx raises it: no sum
+            sums[key] = hashlib.sha256(read_idx(path)).hexdigest()
+    lacking = {key: path for key, path in paths.items() if key not in sums}
+    if lacking and not sums.items() <= SHA256.items():  # two sets must not be mixed
+        absent = ", ".join(map(str, lacking.values()))
+        raise ValueError(f"{folder} is not MNIST; missing or unreadable: {absent}")
+    return lacking
+
+def complete(folder):
+    """Fetch what MNIST lacks in a folder, all or nothing; return whether it is there."""
+    lacking = find_lacking(folder)
     for mirror in MIRRORS:
         try:
-            contents = {key: fetch(mirror, key) for key in FILES}
+            contents = {key: fetch(mirror, key) for key in lacking}
         except ValueError as error:  # on to the next mirror
             say(f"*** failed: {error}")
             continue
-        Path("data").mkdir(exist_ok=True)
         for key, content in contents.items():
-            Path("data", f"part-{FILES[key]}").write_bytes(content)
-        for name in FILES.values():  # now that all are there
-            Path("data", f"part-{name}").replace(Path("data", name))
+            put(content, Path(folder, FILES[key]), lacking[key])
         return True
-    say("*** No MNIST: put its four files into data/. Until then, SYNTHETIC digits ***")
     return False
 
 def fetch(mirror, key):
@@ -245,16 +254,24 @@ def fetch(mirror, key):
     say(f"  {url}")
     return content
 
+def put(content, path, unreadable):
+    """Write a file, whole or not at all; the unreadable one before it is renamed."""
+    path.parent.mkdir(exist_ok=True)
+    part = path.with_name(f"part-{path.name}")
+    part.write_bytes(content)
+    if unreadable.exists():
+        renamed = unreadable.replace(path.with_name(f"unreadable-{unreadable.name}"))
+        say(f"  {unreadable} cannot be read: it is {renamed} now")
+    part.replace(path)
+
 def read_csv(path):
     """Return the arrays of a CSV. A header may say where the label is, else first."""
-    text = Path(path).read_text("utf-8-sig")  # -sig: without a byte-order mark
-    lines = [*text.splitlines(), ""]  # the first, also of no text
+    lines = Path(path).read_text("utf-8-sig").split("\n")  # -sig: no byte-order mark
     delimiter = max(",;\t", key=lines[0].count)  # the commonest
     names = [name.strip(" \"'").lower() for name in lines[0].split(delimiter)]
     if len(set(names)) == 1 + PIXELS:  # a header: so many bytes cannot all differ
         lines[0] = ""
-    called = [name for name in names if name in CALLED_LABEL]
-    label = names.index(called[0]) if called else 0
+    label = next((i for i, name in enumerate(names) if name in CALLED_LABEL), 0)
     # int32 takes an eighth of the time, but in it older NumPy reads 5.5 as 5, NaN as 0.
     is_whole = not any(mark in line for line in lines for mark in ".eEnN")
     rows = [read_row(line, number, delimiter, np.int32 if is_whole else np.float32)
@@ -273,13 +290,12 @@ def read_row(line, number, delimiter, dtype):
                              f"expected {1 + PIXELS} whole numbers from 0 to 255")
     return pixels
 
-# What reading a damaged or foreign file raises.
-FILE_ERRORS = (OSError, EOFError, ValueError, RuntimeError, SyntaxError, zlib.error,
-    zipfile.BadZipFile, http.client.HTTPException, Image.DecompressionBombError)
+FILE_ERRORS = (OSError, EOFError, ValueError, KeyError, RuntimeError, SyntaxError,
+    zlib.error, zipfile.BadZipFile, HTTPException, Image.DecompressionBombError)
 
 @contextlib.contextmanager
 def errors_about(context):
-    """Turn what reading a file raises in the with block into a line with context."""
+    """Turn what reading a damaged or foreign file raises into a line: a ValueError."""
     try:
         yield
     except FILE_ERRORS as error:
@@ -317,10 +333,8 @@ def warp(X, angle, slant, shrink, shift_y, shift_x, bend_y, bend_x):
     to_x = np.column_stack([slant - sin, cos, shift_x + 14.5, bend_x]).astype(np.float32)
     y = np.clip(to_y @ PLACES, 0, SIDE + 1)
     x = np.clip(to_x @ PLACES, 0, SIDE + 1)
-    row = np.floor(y)
-    column = np.floor(x)
-    part_y = y - row  # the place is between four pixels
-    part_x = x - column
+    part_y, row = np.modf(y)  # the place is between four pixels
+    part_x, column = np.modf(x)
     width = SIDE + 3
     pixels = np.pad(X.reshape(-1, SIDE, SIDE), ((0, 0), (1, 2), (1, 2))).ravel()
     starts = width * width * np.arange(len(X))[:, None]
@@ -342,9 +356,8 @@ def read_greys(image):
     if image.mode.startswith("I"):  # 16 bits, which Pillow would clip to 8
         image = Image.fromarray((np.asarray(image) // 257).astype(np.uint8))
     image = ImageOps.contain(image.convert("RGBA"), (LONGER, LONGER))
-    light, alpha = image.convert("LA").split()
-    greys = Image.new("L", light.size, 128)  # what is clear: neither dark nor light
-    greys.paste(light, mask=alpha)
+    ground = Image.new("RGBA", image.size, "grey")  # what is clear: not dark, not light
+    greys = Image.alpha_composite(ground, image).convert("L")
     return greys.filter(ImageFilter.GaussianBlur(1))  # grain fades, strokes do not
 
 def find_ink(greys):
@@ -386,17 +399,15 @@ def find_digit(ink):
     height = bottom - top
     large = height >= LONGER / 15  # crumbs and dots are not
 
-    # A digit is near no side of the picture, or near all if it is cropped to its ink, or
-    # perhaps near one; a table is near some. What is around something large is a frame.
+    # A digit is near no side of the picture, or near all if it is cropped to its ink; a
+    # table is near some. What is around something large is a frame.
     reach = boxes * [-1, -1, 1, 1]  # to the left, up, right, down
     n_sides = (reach > np.array([0, 0, *ink.T.shape]) - LONGER / 30).sum(axis=1)
     inner = reach[height >= height.max() / 5]  # but not the dot in a zero
     is_around = (reach > inner[:, None]).all(axis=2).any(axis=0)  # of (inner, parts, 4)
     kept = np.isin(n_sides, [0, 4]) & ~is_around
     if not np.any(kept & large):
-        kept = (n_sides == 1) & ~is_around
-    if not np.any(kept & large):
-        raise ValueError("blank, too faint or too small")
+        raise ValueError("blank, too faint, too small or at an edge")
     digit = np.argmax(np.where(kept, height, 0))
     rivals = kept & large & (height >= height[digit] / 2)  # the digit is one of them
     if rivals.sum() > 1:
@@ -412,18 +423,16 @@ def find_digit(ink):
     return np.isin(numbers, parts[kept & beside & not_below])
 
 def centre(mask):
-    """Return a digit as MNIST has it, (784,) of 0 to 1."""
-    # That is: its longer side has 20 pixels, and the centre of its ink is at 14.
+    """Return a digit as MNIST has it, (784,): 20 pixels long, centre of its ink at 14."""
     digit = Image.fromarray(mask.astype(np.float32))
     digit = digit.crop(digit.getbbox())
     size = [max(1, round(20 * side / max(digit.size))) for side in digit.size]
-    digit = np.asarray(digit.resize(size, Image.BOX))
-    height, width = digit.shape
-    y, x = (np.average(at, weights=digit) for at in np.indices(digit.shape))
-    top = int(np.clip(round(14 - y), 0, SIDE - height))
-    left = int(np.clip(round(14 - x), 0, SIDE - width))
-    margins = ((top, SIDE - height - top), (left, SIDE - width - left))
-    return np.pad(digit / digit.max(), margins).ravel()
+    digit = digit.resize(size, Image.BOX)
+    ink = np.asarray(digit)
+    y, x = (np.average(at, weights=ink) for at in np.indices(ink.shape))
+    image = Image.new("F", (SIDE, SIDE))
+    image.paste(digit, (round(14 - x), round(14 - y)))  # it cuts off what goes beyond
+    return np.ravel(image) / ink.max()
 
 # ---- Digits from fonts, where MNIST cannot be had --------------------------------------
 FONTS = {  # matplotlib brings them; [!y]: not DejaVuSansDisplay, which has no digits
@@ -503,10 +512,11 @@ def predict(options):
     code = 0
     for path in paths:
         try:
-            with errors_about(path):
-                x = prepare(open_picture(path))
-        except ValueError as error:  # the others can still be read
-            say(f"train_mnist.py: {error}", file=sys.stderr)
+            with errors_about(f"expected {', '.join(FORMATS)}"):
+                image = Image.open(path, formats=FORMATS)
+            x = prepare(image)
+        except FILE_ERRORS as error:  # the others can still be read
+            say(f"train_mnist.py: {path}: {error}", file=sys.stderr)
             code = 1
             continue
         output, _ = nn.forward(params, [x], activations)
@@ -526,18 +536,10 @@ def load_network(stem):
     with errors_about(f"{path} (train first, or name another with --weights)"):
         params, activations = nn.load_params(path)
         output, _ = nn.forward(params, np.zeros((1, PIXELS)), activations)
-        if (output.shape != (1, DIGITS) or np.isnan(output).any()
-                or activations[-1] != "softmax"):
+        if activations[-1] != "softmax" or np.isfinite(output).sum() != DIGITS:
             raise ValueError(f"{name_of(params)} {activations[-1]} reads no digits")
     say(f"{path}: {name_of(params)}")
     return params, activations
-
-def open_picture(path):
-    """Return the picture at the path, decoded."""
-    with errors_about(f"expected {', '.join(FORMATS)}"):
-        image = Image.open(path, formats=FORMATS)
-        image.load()
-    return image
 
 def parse(arguments):
     """Return the options on the command line."""
