@@ -4,9 +4,8 @@
     python -m pytest                all; without PyTorch, JAX or MNIST some are skipped
     python test_nn.py --benchmark   seconds beside PyTorch
 
-The banners say what is proved, and against what. An activation or a loss that is added to
-its table in nn.py has its gradients checked here without another line; an optimizer, that
-it is pure and descends; a schedule, that it begins at 1 and does not rise.
+An activation or a loss that is added to its table in nn.py has its gradients checked here
+without another line; a rule, that it descends; a schedule, that it falls from 1.
 """
 import os
 
@@ -81,6 +80,11 @@ def spied(monkeypatch, module, name):
 
     monkeypatch.setattr(module, name, spy)
     return calls
+
+def replaced(text, old, new):
+    """Return text with the one place that is old made new."""
+    assert text.count(old) == 1, old
+    return text.replace(old, new)
 
 # ---- Gradients: backward against central differences -----------------------------------
 def central_differences(f, array, h=1e-5):
@@ -249,7 +253,7 @@ def test_losses_are_means_and_penalties_sums(output, loss, expected, share):
     Z = {"linear": A, "softmax": np.log(A), "sigmoid": np.log(A / (1 - A))}[output]
     params = {"W1": np.eye(3), "b1": np.zeros(3), "W2": -np.eye(3), "b2": np.full(3, 3.0)}
     activations = ("linear", output)
-    _, cache = nn.forward(params, 3 - Z, activations)  # the output is A
+    _, cache = nn.forward(params, 3 - Z, activations)  # W2 and b2 undo it: A comes out
     for l1, l2, penalty in ((0, 0, 0), (0.5, 0, 0.5 * 6), (0, 0.25, 0.125 * 6)):
         value = nn.compute_loss(params, cache, Y, activations, loss, l1, l2)
         assert value == pytest.approx(expected + penalty)
@@ -300,7 +304,7 @@ OPTIONS = {
 @pytest.mark.parametrize("option", OPTIONS)
 @pytest.mark.parametrize("output, loss", PAIRS)
 def test_gradient_descent_equals_a_plain_loop(output, loss, option):
-    """To the last bit, though gradient_descent has float64, which it is to convert."""
+    """To the last bit, though gradient_descent is given float64, which it converts."""
     activations = ("tanh", output)
     options = dict(OPTIONS[option])
     params, X, Y = case(activations, n=70)
@@ -358,7 +362,7 @@ def test_dropout_keeps_the_mean_and_float32_stays_float32():
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_losses_are_exact_at_extreme_logits_in_one_batch(dtype):
-    """There naive softmax is NaN, an epsilon bends, a batch's maximum makes 0 / 0."""
+    """Naive softmax: NaN; log(A + eps): bent; one maximum for a whole batch: 0 / 0."""
     Z = np.array([[1000, -1000], [-1000, 1000], [-1000, -1000], [100, 0], [0, 0]], dtype)
     softmax, _, _ = nn.ACTIVATIONS["softmax"]
     sigmoid, _, _ = nn.ACTIVATIONS["sigmoid"]
@@ -421,12 +425,12 @@ def test_steps_of_each_optimizer_by_hand(name, gradients, expected):
         p, memory = nn.OPTIMIZERS[name](p, g, memory, 0.1)
         assert p == pytest.approx(p_after)
 
-def shares(p, g, memory, lr):
+def aliasing(p, g, memory, lr):
     """Return one array as p and as memory: neither may be written to."""
     p = p - lr * g
     return p, {"p": p}
 
-@pytest.mark.parametrize("optimizer", [*nn.OPTIMIZERS, shares])
+@pytest.mark.parametrize("optimizer", [*nn.OPTIMIZERS, aliasing])
 def test_each_optimizer_is_pure_keeps_dtype_and_descends(optimizer):
     target = np.array([[1.0, -2.0, 3.0]], np.float32)
     params = {"W1": 0 * target, "b1": target[0] + 1, "W2": target}
@@ -434,7 +438,7 @@ def test_each_optimizer_is_pure_keeps_dtype_and_descends(optimizer):
     state = {"W2": {"steps": 5}, "W1": {}}
     for name, rule in nn.OPTIMIZERS.items():
         if name != optimizer:  # it goes on from the others: they share no key
-            _, memory = rule(target, -target, {}, 0.1)
+            _, memory = rule(target, -100 * target, {}, 0.1)
             state["W1"] |= memory
     steepness = []
     for _ in range(300):  # of sum((W1 - target)^2) + sum(b1^2)
@@ -451,18 +455,18 @@ def test_each_optimizer_is_pure_keeps_dtype_and_descends(optimizer):
 
 # ---- The contract, function by function, by hand ---------------------------------------
 def test_init_params_has_the_spread_of_lecun_and_of_he():
-    params = nn.init_params((400, 300, 200, 100), ("relu", "tanh", "softmax"))
-    assert list(params) == ["W1", "b1", "W2", "b2", "W3", "b3"]
-    for l, variance in ((1, 2 / 400), (2, 1 / 300), (3, 1 / 200)):
+    names = ("relu", "tanh", "linear", "sigmoid", "softmax")
+    params = nn.init_params((400, 300, 200, 200, 200, 100), names)
+    assert list(params) == "W1 b1 W2 b2 W3 b3 W4 b4 W5 b5".split()
+    for l, variance in enumerate((2 / 400, 1 / 300, *[1 / 200] * 3), start=1):
         W = params[f"W{l}"]
         b = params[f"b{l}"]
-        assert W.var() == pytest.approx(variance, rel=0.03)
+        assert (W * W).mean() == pytest.approx(variance, rel=0.03)
         assert not b.any()
         assert W.dtype == b.dtype == np.float32
-    assert abs(np.corrcoef(params["W2"].flat[:20_000], params["W3"].flat)[0, 1]) < 0.1
+    assert abs(np.corrcoef(params["W3"].flat, params["W4"].flat)[0, 1]) < 0.1
     small = functools.partial(nn.init_params, (4, 3), ("softmax",))
-    assert bits(small(7)) == bits(small(np.random.default_rng(7)))
-    assert bits(small(7)) != bits(small(8))
+    assert bits(small()) == bits(small(np.random.default_rng(0))) != bits(small(1))
 
 def test_the_slope_of_relu_at_zero_is_zero():
     _, slope, _ = nn.ACTIVATIONS["relu"]
@@ -512,7 +516,7 @@ def test_predict_and_evaluate_go_by_the_output():
     assert bits(nn.one_hot([2.0, 0.0], 3, "d")) == bits(np.eye(3)[[2, 0]])
 
 def test_on_epoch_is_told_can_stop_and_may_keep_params_and_history():
-    params, X, Y = case()
+    params, X, Y = case(n=1)  # one row is enough
     told = []
 
     def on_epoch(epoch, params, history):
@@ -540,7 +544,7 @@ def fit(X=ROWS, Y=LABELS, params=NET, activations=RELU_NET, loss="cross_entropy"
     """Train for an epoch on data that is right but for what is given."""
     return nn.gradient_descent(params, X, Y, activations, loss, **{"epochs": 1, **more})
 
-later = functools.partial  # a call to be made later
+later = functools.partial  # later(f, x)() is f(x)
 _, CACHE = nn.forward(NET, ROWS, RELU_NET)
 loss_given = later(nn.compute_loss, NET, CACHE)
 back_given = later(nn.backward, NET, CACHE)
@@ -565,7 +569,7 @@ BAD_INPUT = [  # the call, what its message must hold
     (later(fit, schedule="linaer"), "schedule linaer - not in constant"),
     (later(fit, activations="softmax"), "params W1 b1 W2 b2 do not fit softmax"),
     (later(fit, params={**NET, "b2": NET["b2"][:1]}), "(1,) - need floats (6, 1)"),
-    (later(fit, params={**NET, "W2": np.ones((6, 3), int)}), "W2 is int64"),
+    (later(fit, params={**NET, "W2": np.ones((6, 3), np.int64)}), "W2 is int64"),
     (later(fit, activations=("softmax", "softmax")), "softmax is for the output"),
     (later(fit, **{**YES_OR_NO, "activations": RELU_NET}), "is always 1: use sigmoid"),
     (later(fit, **{**YES_OR_NO, "loss": "mse", "Y": ONES}), "Y has the shape (5, 3)"),
@@ -602,7 +606,7 @@ def test_bad_input_is_one_clear_line(wrong_call, words):
     {"params": nn.init_params((4, 2), ("linear",)), "activations": ("linear",),
      "X": 0 * ROWS, "Y": np.tile([2, 0], (5, 1)), "loss": "mse", "lr": 3e38}])
 def test_divergence_is_told_before_on_epoch_with_what_to_try(diverging):
-    """The last two: a loss of NaN with finite parameters; nothing infinite but b1[0]."""
+    """In the last two only the loss is NaN, and only b1[0] becomes infinite."""
     advice = r"^epoch 1, .*'lr': (1e\+200|0\.01|3e\+38)}: lower lr, or scale X"
     with pytest.raises(FloatingPointError, match=advice):
         fit(**diverging, on_epoch=lambda *told: pytest.fail("too late"))
@@ -656,14 +660,14 @@ def test_damaged_files_are_refused(tmp_path):
     nn.save_params(path, NET, RELU_NET)
     whole = path.read_bytes()
     damaged = [whole[:cut] for cut in (0, 1, 10, 100, len(whole) // 2, len(whole) - 1)]
-    damaged += [whole.replace(b"?", b"!"), whole[50:], b"<html>404</html>"]  # !: checksum
+    damaged += [whole.replace(b"?", b"!"), whole[50:], b"<html>404</html>"]  # !: a weight
     for entries in ({}, {"activations": "softmax"}, {"activations": np.array([{}])}):
         np.savez(path, **NET, **entries)
         damaged.append(path.read_bytes())
     causes = []
     for content in damaged:
         path.write_bytes(content)
-        with pytest.raises(ValueError, match=f"^{path} is damaged, or holds no") as error:
+        with pytest.raises(ValueError, match="net.npz is damaged, or holds no") as error:
             nn.load_params(path)
         causes.append(str(error.value.__cause__))
     assert "allow_pickle=False" in causes[-1]  # of the one that could run any code
@@ -698,8 +702,8 @@ def snapshot(folder="."):
 
 @pytest.fixture
 def home(tmp_path, monkeypatch):
-    """A folder to work in, with my.png and a network in mnist.npz. The tiny set is MNIST,
-    lies in mirror/, and stands for the synthetic digits, which take a second to draw."""
+    """A folder with my.png, a network in mnist.npz, and mirror/ with TINY, which passes
+    for MNIST, and for the synthetic digits, as these take a second to draw."""
     monkeypatch.chdir(tmp_path)
     sums = {key: hashlib.sha256(array).hexdigest() for key, array in TINY.items()}
     picture("7").save("my.png")
@@ -731,6 +735,23 @@ def save_network(path, sizes=(784, 8, 10), output="softmax", b=0.0):
     params["b2"][-1] = b
     nn.save_params(path, params, ("relu", output))
 
+def seen(greys):
+    """Return what prepare makes of greys or of an image of greys, (784,)."""
+    return train_mnist.prepare(Image.fromarray(np.clip(greys, 0, 255).astype(np.uint8)))
+
+TABLE = np.random.default_rng(0).integers(0, 256, (40, 785))  # the label, then the pixels
+TABLE[:, 0] = np.arange(40) // 4  # sorted
+TABLE[:, 1] = np.arange(40)
+
+def csv_text(table, delimiter=",", end="\n", label="label", at=0, form="{}", start=""):
+    """Return a CSV, its label in column at. No name of the label: no header."""
+    rows = np.insert(table[:, 1:], at, table[:, 0], axis=1)
+    lines = [delimiter.join(map(form.format, row)) for row in rows.tolist()]
+    if label:
+        names = [f"pixel{number}" for number in range(784)]
+        lines.insert(0, delimiter.join([*names[:at], label, *names[at:]]))
+    return start + end.join(lines) + end
+
 # ---- train_mnist.py: training, and the files that it writes ----------------------------
 def test_training_downloads_trains_and_writes(home, monkeypatch, capsys):
     monkeypatch.setattr(time, "monotonic", itertools.count(5).__next__)
@@ -753,12 +774,12 @@ def test_training_downloads_trains_and_writes(home, monkeypatch, capsys):
 
 def test_progress_passes_a_pipe_at_once(monkeypatch):
     pipe = io.BytesIO()
-    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(pipe))
-    train_mnist.say("epoch 1")
-    assert pipe.getvalue() == b"epoch 1\n"
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(pipe, newline=""))
+    train_mnist.say("epoch 1\x1b[2J\n")  # what a terminal would obey is escaped
+    assert pipe.getvalue() == rb"epoch 1\x1b[2J\n" + b"\n"
 
-def test_the_defaults_are_those_of_the_figures_in_the_readme():
-    assert vars(train_mnist.parse(["--weights", "a.1"])) == {
+def test_defaults_do_not_change_by_accident():
+    assert vars(train_mnist.parse(["--weights", "a.1"])) == {  # .1 is no ending to drop
         "data": None, "weights": "a.1", "predict": None, "hidden": [512, 256],
         "activation": "relu", "augment": 1.0, "smooth": 0.0, "epochs": 10,
         "batch_size": 128, "lr": 0.003, "optimizer": "adam", "schedule": "linear",
@@ -809,7 +830,7 @@ def test_what_would_fail_or_destroy_is_told(arguments, words, home, monkeypatch,
         Path(name).write_text("dear diary")
     matplotlib.figure.Figure().savefig("plot.png")
     before = snapshot()
-    monkeypatch.setattr(nn, "evaluate", None)  # no epoch comes to its end
+    monkeypatch.setattr(nn, "evaluate", None)  # so no epoch could come to its end
     assert words in complaint(capsys, *MINE, *arguments.split())
     assert snapshot() == before
 
@@ -834,7 +855,7 @@ def test_interrupts_leave_finished_files_alone(home, monkeypatch, capsys):
     (expected, *_), _ = calls[-1]
     assert bits(kept) == bits(expected)
     before = snapshot()
-    assert train_mnist.main(MINE) == 130  # in the first epoch
+    assert train_mnist.main(MINE) == 130  # in the first epoch, as calls still has two
     assert capsys.readouterr().err == "train_mnist.py: interrupted\n"
     assert snapshot() == before
 
@@ -842,6 +863,7 @@ def test_every_setting_reaches_gradient_descent(home, monkeypatch):
     calls = spied(monkeypatch, nn, "evaluate")
     given = {"epochs": 6, "batch_size": 5, "lr": 0.2, "optimizer": "momentum", "l2": 0.2,
              "dropout": 0.4, "seed": 7, "schedule": "step"}
+    assert given.keys() == train_mnist.SETTINGS.keys()
     typed = [f"--{name.replace('_', '-')}={value}" for name, value in given.items()]
     assert train_mnist.main([*MINE, *typed, "--hidden", "9", "8", "--activation", "tanh",
                              "--smooth", "0.5", "--augment", "0.5"]) == 0
@@ -938,7 +960,7 @@ def test_bad_mirrors_are_passed_over(home, monkeypatch, capsys):
     before = snapshot()
     assert train_mnist.load(None)["name"] == "synthetic"
     assert snapshot() == before  # all that lacks or nothing
-    assert 9_912_422 < endless.tell() < 20_000_000  # the largest file, and no trouble
+    assert 9_912_422 < endless.tell() < 20_000_000  # room for the largest, and an end
     printed = capsys.readouterr().out
     assert "SYNTHETIC" in printed
     assert [printed.count(f"*** failed: {mirror}") for mirror in bad] == [1] * 4
@@ -949,19 +971,6 @@ def test_bad_mirrors_are_passed_over(home, monkeypatch, capsys):
     assert train_mnist.load(None)["name"] == "MNIST"
 
 # ---- train_mnist.py: CSV ---------------------------------------------------------------
-TABLE = np.random.default_rng(0).integers(0, 256, (40, 785))  # the label, then the pixels
-TABLE[:, 0] = np.arange(40) // 4  # sorted
-TABLE[:, 1] = np.arange(40)
-
-def csv_text(table, delimiter=",", end="\n", label="label", at=0, form="{}", start=""):
-    """Return a CSV, its label in column at. No name of the label: no header."""
-    rows = np.insert(table[:, 1:], at, table[:, 0], axis=1)
-    lines = [delimiter.join(map(form.format, row)) for row in rows.tolist()]
-    if label:
-        names = [f"pixel{number}" for number in range(784)]
-        lines.insert(0, delimiter.join([*names[:at], label, *names[at:]]))
-    return start + end.join(lines) + end
-
 @pytest.mark.parametrize("dialect", [
     {}, {"label": None}, {"delimiter": ";"}, {"delimiter": "\t"}, {"form": "{}.0"},
     {"form": '"{}"', "label": '"label"'}, {"end": "\r\n"}, {"start": "\ufeff"},
@@ -1040,14 +1049,15 @@ def test_augment_draws_within_its_ranges_and_by_strength(strength, monkeypatch):
     for numbers, most in zip(uniform, (0.19, 0.17, 0.1, 1.4, 1.4), strict=True):
         assert 0.99 * most < numbers.max() / strength <= most
         assert 0.99 * most < -numbers.min() / strength <= most
-    assert abs(np.corrcoef(uniform) - np.eye(5)).max() < 0.1  # each image for itself
+    seven = [*uniform, bend_y[:, 0], bend_x[:, 0]]
+    assert abs(np.corrcoef(seven) - np.eye(7)).max() < 0.1  # no two go together
     bends = np.array([bend_y, bend_x])
     assert bends.std(axis=1) == pytest.approx(np.full((2, 16), 0.7 * strength), rel=0.1)
 
-def test_augment_has_a_strength_from_0_to_9():
+def test_augment_0_changes_nothing_and_no_number_or_10_is_refused():
     X = np.random.default_rng(1).random((3, 784), np.float32)
     assert bits(train_mnist.augment(X, None, 0.0)) == bits(X)
-    for strength in ("nan", "-1", "9.1"):
+    for strength in ("nan", "-1", "10"):
         with pytest.raises(SystemExit):
             train_mnist.parse(["--augment", strength])
 
@@ -1110,8 +1120,8 @@ def test_the_picture_shows_curves_digits_mistakes_and_neurons():
     assert [text.get_text() for text in digits.texts] == wrong
     counts = {text.get_position(): text.get_text() for text in mistakes.texts}
     assert counts == {((digit + 1) % 10, digit): "4" for digit in range(10)}
-    labels = mistakes.get_xlabel(), mistakes.get_ylabel()
-    assert labels == ("what it said", "what it is")
+    axes = mistakes.get_xlabel(), mistakes.get_ylabel()
+    assert axes == ("what it said", "what it is")
     colors = mistakes.images[0].to_rgba(mistakes.images[0].get_array())
     assert colors[..., :3].mean(axis=2).min() > 0.4  # black can be read on all
     assert neurons.images[0].get_cmap().name == "RdBu_r"  # red is high
@@ -1129,7 +1139,7 @@ def test_predict_reads_what_it_can_and_names_the_rest(home, capsys):
     picture("8").save("[8].png")
     picture("3").save("8.png")  # not to be read: [8].png exists, so it is no pattern
     kinds = ["bmp", "gif", "jpg", "png", "tif", "webp"]
-    sevens = [f"\x1b[2J\n7.{kind}" for kind in kinds]
+    sevens = [f"\u202e7.{kind}" for kind in kinds]  # \u202e: from right to left
     for name in sevens:
         picture("7").save(name)
     picture("").save("blank.png")
@@ -1137,13 +1147,13 @@ def test_predict_reads_what_it_can_and_names_the_rest(home, capsys):
     Image.new("1", (19999, 9999)).save("large.png")
     Path("phone.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(99))
     Path("half.png").write_bytes(Path("my.png").read_bytes()[:300])
-    formats = "expected PNG, JPEG, GIF, BMP, TIFF, WEBP: "
-    reasons = {"no \x1b[2J\n.png": f"{formats}[Errno 2] No such", "blank.png": "blank",
+    formats = "cannot be opened as PNG, JPEG, GIF, BMP, TIFF, WEBP: "
+    reasons = {"no \u202e.png": f"{formats}[Errno 2] No such", "blank.png": "blank",
                "mirror": formats, "half.png": "image file is trunc",
                "ghost.eps": f"{formats}cannot identify",
                "phone.heic": f"{formats}cannot identify",
                "large.png": f"{formats}Image size (199970001 pixels)"}
-    assert train_mnist.main(["--predict", *reasons, "[8].png", "my*", "*[2J\n7.*"]) == 1
+    assert train_mnist.main(["--predict", *reasons, "[8].png", "my*", "?7.*"]) == 1
     printed, errors = capsys.readouterr()
     for (name, reason), line in zip(reasons.items(), errors.splitlines(), strict=True):
         escaped = name.encode("unicode_escape").decode()  # or a terminal obeys
@@ -1178,7 +1188,7 @@ SCRIPT = HERE / "train_mnist.py"
 IMPORT = ("-c", "import train_mnist")
 
 def run_python(*arguments, cwd=None, **variables):
-    """Run Python as if no variable here were set but these; return what it did."""
+    """Run Python with these variables, of our own three with no others; return it."""
     ours = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MPLBACKEND")
     others = {name: value for name, value in os.environ.items() if name not in ours}
     return subprocess.run([sys.executable, *arguments], cwd=cwd, text=True,
@@ -1198,7 +1208,6 @@ def test_what_is_set_before_numpy_is_imported(arguments, variables, expected, tm
     assert done.stdout == f"{expected}\n", done.stderr
 
 def test_it_runs_in_a_notebook_by_run_but_not_when_pasted(home, monkeypatch):
-    monkeypatch.setenv("MPLBACKEND", "module://inline")
     cell = {"__name__": "__main__"}
     exec(SCRIPT.read_text(encoding="utf-8"), cell)  # it would exit if it ran
     assert cell["main"](["--predict", "none.png"]) == 1
@@ -1239,10 +1248,6 @@ def on_paper(strokes=SEVEN, light=230, ink=40, width=18):
     if strokes:
         ImageDraw.Draw(image).line(strokes, ink, width, joint="curve")
     return np.asarray(image, float)
-
-def seen(greys):
-    """Return what prepare makes of greys or of an image of greys, (784,)."""
-    return train_mnist.prepare(Image.fromarray(np.clip(greys, 0, 255).astype(np.uint8)))
 
 def likeness(one, other):
     """Return the correlation of what prepare makes of two pictures, as greys."""
@@ -1371,7 +1376,8 @@ def test_xor_is_solved_for_every_seed():
 
 @pytest.mark.parametrize("wrong", ["dW1", "new_b2"])
 def test_step_compares_its_numbers_with_nn(wrong, monkeypatch, run_xor):
-    lines = replaced(train_xor.STEP, f"\n{wrong} = ", f"\n{wrong} = 1e-9 + ")
+    # So little that, times lr, it is below what is tolerated in new_W1.
+    lines = replaced(train_xor.STEP, f"\n{wrong} = ", f"\n{wrong} = 1.7e-12 + ")
     monkeypatch.setattr(train_xor, "STEP", lines)
     run = run_xor("step")
     assert run.code == 1
@@ -1419,8 +1425,7 @@ def test_new_points_are_none_of_those_in_training(monkeypatch, run_xor):
     trained = spied(monkeypatch, train_xor, "train_on_spiral")
     printed = run_xor("spiral --points 500 --epochs 1").printed
     (_, run), = trained
-    said = f"new points:      {run['right']:5.1%} right, loss {run['loss']:.3f}\n"
-    assert said in printed
+    assert f"s:      {run['right']:5.1%} right, loss {run['loss']:.3f}\n" in printed
     _, own, new = [{tuple(x) for x in X if x.any()} for _, (X, _) in made]  # not (0, 0)
     assert len(own) == len(new) == 3 * 499 and own.isdisjoint(new)
 
@@ -1448,14 +1453,13 @@ def test_regions_are_right_and_white_in_between(name, X, labels, run_xor, monkey
     low, high, *_ = image.get_extent()
     column, row = (200 * (X - low) / (high - low)).astype(int).T
     shown = image.get_array()[row, column]
-    expected = matplotlib.colors.to_rgba_array(COLORS)[labels]
-    assert np.all(shown[:, :3] == expected[:, :3], axis=1).mean() > 0.95
-    assert shown[:, 3].mean() > 0.4  # sure where the points are
+    colors = train_xor.to_rgba_array(COLORS)
+    assert np.all(shown[:, :3] == colors[labels, :3], axis=1).mean() > 0.95
     assert image.get_array()[:, :, 3].min() < 0.1  # and white somewhere in between
     marks = set()
     for label, dots in enumerate(regions.collections):
         np.testing.assert_array_equal(dots.get_offsets(), X[labels == label])
-        assert matplotlib.colors.same_color(dots.get_facecolor(), COLORS[label])
+        assert dots.get_facecolor().tolist() == [colors[label].tolist()]
         marks.add(dots.get_paths()[0].vertices.tobytes())
     assert len(marks) == len(set(labels))
     _, (_, history) = trained[0]
@@ -1474,7 +1478,7 @@ def test_the_film_begins_with_chaos_and_ends_solved(run_xor, monkeypatch):
     assert scores[0] < 0.6 and scores[-1] > 0.95
     assert np.mean(scores < 0.95) > 0.3  # a good part of it is learning
     assert len({title for *_, title in film[-12:]}) == 1  # two seconds to look at it
-    assert len(film[0][0].images) == 1  # of the last frame alone
+    assert len(film[0][0].images) == 1  # it was cleared before each frame
     with Image.open("film.gif") as image:
         assert 150 <= image.info["duration"] <= 170  # six frames a second
 
@@ -1499,13 +1503,14 @@ def test_bad_options_and_ctrl_c_are_one_line(command, code, words, monkeypatch, 
     assert words in run.refusal
     assert run.refusal.count("\n") == 1
     assert "wrote" not in run.printed
+    assert b"somebody's" in Path("mine.png").read_bytes()
 
-# ---- README.md: its blocks print what they say, its commands are tested ----------------
+# ---- README.md: its blocks do what they say, its commands are known --------------------
 README = (HERE / "README.md").read_text(encoding="utf-8")
 SECTIONS = dict(part.split("\n", 1) for part in README.split("\n## ")[1:])  # by heading
 
 def blocks(heading, language="python"):
-    """Return the blocks of code below a heading; no language: of what they print."""
+    """Return the blocks of code below a heading; language "": what they print."""
     found = re.findall(r"(?ms)^```(\w*)\n(.*?)^```$", SECTIONS[heading])
     return [block for name, block in found if name == language]
 
@@ -1513,11 +1518,6 @@ def the_one(texts, words):
     """Return the one of these texts that holds these words."""
     found, = [text for text in texts if words in text]
     return found
-
-def replaced(text, old, new):
-    """Return text with the one place that is old made new."""
-    assert text.count(old) == 1, old
-    return text.replace(old, new)
 
 def run_code(code, folder, devices=1):
     """Run Python code as a user would who has the five files; return what it prints."""
@@ -1554,10 +1554,12 @@ def test_early_stopping_keeps_the_best_and_resumes_to_the_same_bits(recipes):
     scores = nn.evaluate(best, recipes.X[400:], recipes.Y[400:], RELU_NET)
     assert scores["loss"] == lowest < 0.2
 
-def test_what_is_done_with_gradients(recipes):
+def test_layers_are_frozen_or_new_and_gradients_clipped(recipes):
     assert recipes.grads.keys() == {"W2", "b2"}
-    norm = sum((g * g).sum() for g in recipes.grads.values()) ** 0.5
-    assert norm == pytest.approx(min(1, recipes.norm), rel=1e-5)
+    block = the_one(blocks("Recipes"), "clipped")
+    names = {"grads": {"W2": np.array([3.0, 4.0])}}
+    exec("\n".join(line for line in block.splitlines() if "norm" in line), names)
+    assert names["grads"]["W2"] == pytest.approx([0.6, 0.8])
     scores = nn.evaluate(recipes.tuned, recipes.X, recipes.three, RELU_NET)
     assert scores["accuracy"] > 0.8
 
@@ -1571,7 +1573,7 @@ def test_a_chain_of_networks_has_the_gradient_of_the_whole(recipes):
     assert recipes.grads1["W1"] == pytest.approx(expected, rel=0.02, abs=1e-3)
 
 def test_a_rule_and_a_loss_of_ones_own(recipes):
-    expected, _ = nn.adam(2.997, 1.0, {}, 0.1)
+    expected, _ = nn.adam(2.997, 1.0, {}, 0.1)  # 3 less its decay, 0.1 * 0.01 * 3
     for start in (np.full((2, 2), 3.0), np.full(2, 2.997)):  # biases do not decay
         p, _ = recipes.adamw(start, 1.0, {}, 0.1)
         assert p == pytest.approx(expected)
@@ -1636,9 +1638,8 @@ def test_many_devices_and_many_hosts_give_the_parameters_expected(tmp_path):
         for printed in pool.map(run_code, (code, other), [tmp_path] * 2, [2] * 2):
             assert printed.endswith("4 devices\n")  # below what they say of connecting
 
-def test_the_commands_of_the_readme_are_tested():
+def test_the_commands_of_the_readme_are_known():
     commands = set(re.findall(r"`python (train_\w+)\.py ?([^`]*)`", README))
-    assert len(commands) > 15
     for script, arguments in commands:
         if script == "train_mnist":
             train_mnist.parse(arguments.split())
@@ -1660,7 +1661,6 @@ def with_torch(X, labels, sizes, seed, optimizer, epochs, batch_size, lr,
     """Train in PyTorch, tuned: no DataLoader, and all arrays in one step."""
     import torch
     torch.set_num_threads(int(os.environ["OPENBLAS_NUM_THREADS"]))
-    torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     pairs = itertools.pairwise(sizes)
     layers = [layer for d_in, d_out in pairs

@@ -20,14 +20,14 @@ from pathlib import Path
 
 SCRIPT = __name__ == "__main__" and "__file__" in globals()  # not pasted into a cell
 if SCRIPT:
-    os.environ["MPLBACKEND"] = "agg"  # a notebook hands on its own, which may be missing
-# Waiting threads of OpenBLAS spin: beside busy programs an epoch took 67 s, not 4.
+    os.environ["MPLBACKEND"] = "agg"  # a notebook's is inherited, and may be missing
+# One thread: OpenBLAS's idle ones spin. Beside busy programs an epoch took 67 s, not 4.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", os.environ.get("OMP_NUM_THREADS", "1"))
 
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
-from PIL import Image, ImageDraw, ImageFilter, ImageFont, ImageOps  # matplotlib's
+from PIL import Image, ImageDraw, ImageFilter, ImageFont, ImageOps  # Pillow
 
 import nn
 
@@ -84,7 +84,7 @@ def describe(params, data, options):
 def name_of(params):
     """Return the widths of a network as a name, such as 784-512-256-10."""
     biases = [p for p in params.values() if p.ndim == 1]
-    return "-".join(str(len(p)) for p in [params["W1"], *biases])  # W1: a row an input
+    return "-".join(str(len(p)) for p in [params["W1"], *biases])  # W1: inputs in rows
 
 def fit(params, activations, data, options):
     """Return (params, history), after a Ctrl-C those of the last whole epoch."""
@@ -105,7 +105,7 @@ def fit(params, activations, data, options):
         return nn.gradient_descent(
             params, X, Y, activations, **settings,
             validation=data["validate"], on_epoch=on_epoch,
-            augment=lambda X, rng: augment(X, rng, options.augment))
+            augment=lambda batch, rng: augment(batch, rng, options.augment))
     except KeyboardInterrupt:
         if "params" not in last:
             raise
@@ -145,7 +145,7 @@ def load(path):
     rng = np.random.default_rng(0)  # the same split, whatever seed the training has
     if path is None:
         path = "data"
-        if not complete(path):
+        if not fetch_missing(path):
             say("*** No MNIST (put its files into data/): for now, SYNTHETIC digits ***")
             path = "synthetic"
     if path == "synthetic":
@@ -157,11 +157,11 @@ def load(path):
     else:
         test, rest = split(rest, 1 / 10, rng)
     val, rest = split(rest, 1 / 12, rng)
-    names = {"name": str(path), "stem": Path(path).resolve().stem}
-    sums = {key: hashlib.sha256(arrays[key].tobytes()).hexdigest() for key in arrays}
-    if sums == SHA256:
+    names = {"name": str(path), "stem": Path(path).resolve().stem}  # to show; of files
+    hashes = {key: hashlib.sha256(arrays[key].tobytes()).hexdigest() for key in arrays}
+    if hashes == SHA256:
         names = {"name": "MNIST", "stem": "mnist"}
-    elif names["stem"].lower() in ("mnist", "synthetic"):  # they have a meaning
+    elif names["stem"].lower() in ("mnist", "synthetic"):  # names that are taken
         names["stem"] = f"not-{names['stem']}"
     return {"train": rest, "validate": val, "test": test, **names}
 
@@ -190,17 +190,17 @@ def read(path):
         if not zipfile.is_zipfile(path):
             return read_csv(path)
         file = np.load(path, allow_pickle=False)
-        return {key: np.asarray(file[key]) for key in FILES}  # a member may be bytes
+        return {key: np.asarray(file[key]) for key in FILES}  # [key] may be bytes
 
 def find_idx(folder, name):
-    """Return where one of the four files is, in the folder or two below; or should be."""
-    pattern = name.replace("-idx", "?idx").replace(".gz", "*")  # train-images.idx3-ubyte
+    """Return where one of the four files is, two folders down at most, or belongs."""
+    pattern = name.replace("-idx", "?idx").replace(".gz", "*")  # as in ...s.idx3-ubyte
     for below in ("", "*/", "*/*/"):
         paths = [path for path in Path(folder).glob(below + pattern) if path.is_file()]
         if len({path.parent for path in paths}) > 1:
             raise ValueError(f"{pattern} is in several folders of {folder}: name one")
         if paths:
-            return paths[0]
+            return min(paths)
     return Path(folder, name)
 
 def read_idx(path):
@@ -216,53 +216,6 @@ def parse_idx(data):
     if not data.startswith(b"\0\0\x08") or len(data) < 8:
         raise ValueError(f"it is no idx file of bytes, it begins with {data[:8]}")
     return np.frombuffer(data, np.uint8, offset=4 + 4 * data[3])
-
-def find_lacking(folder):
-    """Return {key: path} of those of MNIST's files that are missing or unreadable."""
-    paths = {key: find_idx(folder, name) for key, name in FILES.items()}
-    sums = {}
-    for key, path in paths.items():
-        with contextlib.suppress(ValueError):  # read_idx raises it: no sum
-            sums[key] = hashlib.sha256(read_idx(path)).hexdigest()
-    lacking = {key: path for key, path in paths.items() if key not in sums}
-    if lacking and not sums.items() <= SHA256.items():  # two sets must not be mixed
-        absent = ", ".join(map(str, lacking.values()))
-        raise ValueError(f"{folder} is not MNIST; missing or unreadable: {absent}")
-    return lacking
-
-def complete(folder):
-    """Fetch what MNIST lacks in a folder, all or nothing; return whether it is there."""
-    lacking = find_lacking(folder)
-    for mirror in MIRRORS:
-        try:
-            contents = {key: fetch(mirror, key) for key in lacking}
-        except ValueError as error:  # on to the next mirror
-            say(f"*** failed: {error}")
-            continue
-        for key, content in contents.items():
-            put(content, Path(folder, FILES[key]), lacking[key])
-        return True
-    return False
-
-def fetch(mirror, key):
-    """Return the bytes of one of the four files; else ValueError."""
-    url = mirror + FILES[key]
-    with errors_about(url), urllib.request.urlopen(url, timeout=5) as answer:
-        content = answer.read(12_000_000)  # the largest of them has 9,912,422
-        if hashlib.sha256(parse_idx(content)).hexdigest() != SHA256[key]:
-            raise ValueError("it is not MNIST's")
-    say(f"  {url}")
-    return content
-
-def put(content, path, unreadable):
-    """Write a file, whole or not at all; the unreadable one before it is renamed."""
-    path.parent.mkdir(exist_ok=True)
-    part = path.with_name(f"part-{path.name}")
-    part.write_bytes(content)
-    if unreadable.exists():
-        renamed = unreadable.replace(path.with_name(f"unreadable-{unreadable.name}"))
-        say(f"  {unreadable} cannot be read: it is {renamed} now")
-    part.replace(path)
 
 def read_csv(path):
     """Return the arrays of a CSV. A header may say where the label is, else first."""
@@ -283,12 +236,59 @@ def read_row(line, number, delimiter, dtype):
     """Return the label and pixels in a line of a CSV, (785,) of bytes."""
     with errors_about(f"line {number}, NumPy's row 0"):
         row = np.loadtxt([line], dtype, delimiter=delimiter, quotechar='"', comments=None)
-        pixels = row.astype(np.uint8)
-        wrong = row[row != pixels]
+        numbers = row.astype(np.uint8)
+        wrong = row[row != numbers]
         if row.size != 1 + PIXELS or wrong.size > 0:
             raise ValueError(f"{row.size} numbers, {wrong.size} wrong, {wrong[:3]}; "
                              f"expected {1 + PIXELS} whole numbers from 0 to 255")
-    return pixels
+    return numbers
+
+def fetch_missing(folder):
+    """Fetch those of MNIST's files that a folder lacks; return False if no mirror has."""
+    lacking = find_lacking(folder)
+    for mirror in MIRRORS:
+        try:
+            contents = {key: fetch(mirror, key) for key in lacking}
+        except ValueError as error:  # on to the next mirror
+            say(f"*** failed: {error}")
+            continue
+        for key, content in contents.items():
+            put(content, Path(folder, FILES[key]), lacking[key])
+        return True
+    return False
+
+def find_lacking(folder):
+    """Return {key: path} of those of MNIST's files that are missing or unreadable."""
+    paths = {key: find_idx(folder, name) for key, name in FILES.items()}
+    hashes = {}
+    for key, path in paths.items():
+        with contextlib.suppress(ValueError):  # from read_idx: there is no hash
+            hashes[key] = hashlib.sha256(read_idx(path)).hexdigest()
+    lacking = {key: path for key, path in paths.items() if key not in hashes}
+    if lacking and not hashes.items() <= SHA256.items():  # two sets must not be mixed
+        absent = ", ".join(map(str, lacking.values()))
+        raise ValueError(f"{folder} is not MNIST; missing or unreadable: {absent}")
+    return lacking
+
+def fetch(mirror, key):
+    """Return the bytes of one of the four files; else ValueError."""
+    url = mirror + FILES[key]
+    with errors_about(url), urllib.request.urlopen(url, timeout=5) as answer:
+        content = answer.read(12_000_000)  # the largest of them has 9,912,422
+        if hashlib.sha256(parse_idx(content)).hexdigest() != SHA256[key]:
+            raise ValueError("it is not MNIST's")
+    say(f"  {url}")
+    return content
+
+def put(content, path, old):
+    """Write a file, whole or not at all; an old one, which is unreadable, is renamed."""
+    path.parent.mkdir(exist_ok=True)
+    part = path.with_name(f"part-{path.name}")
+    part.write_bytes(content)
+    if old.exists():
+        renamed = old.replace(path.with_name(f"unreadable-{old.name}"))
+        say(f"  {old} cannot be read: it is {renamed} now")
+    part.replace(path)
 
 FILE_ERRORS = (OSError, EOFError, ValueError, KeyError, RuntimeError, SyntaxError,
     zlib.error, zipfile.BadZipFile, HTTPException, Image.DecompressionBombError)
@@ -302,10 +302,10 @@ def errors_about(context):
         raise ValueError(f"{context}: {error}") from error
 
 # ---- Augment: the same digits, a little different every time ---------------------------
-# SHARES (28, 4): the weights of 4 points at each pixel of a side. PLACES (19, 784), a
-# column a pixel: its y and x from the middle, 1, the weights of 4 x 4 points.
+# SHARES (28, 4) interpolates between 4 points along a side. BASIS (19, 784) has for each
+# pixel a column: its y and x from the middle, 1, and its shares in 4 x 4 points.
 SHARES = np.maximum(0, 1 - abs(np.linspace(0, 3, SIDE)[:, None] - np.arange(4)))
-PLACES = np.vstack([
+BASIS = np.vstack([
     np.mgrid[-13.5:14, -13.5:14].reshape(2, PIXELS), np.ones(PIXELS),
     np.kron(SHARES, SHARES).T]).astype(np.float32)
 
@@ -323,18 +323,18 @@ def augment(X, rng, strength=1.0):
     return warp(X, angle, slant, shrink, shift_y, shift_x, bend_y, bend_x)
 
 def warp(X, angle, slant, shrink, shift_y, shift_x, bend_y, bend_x):
-    """Return X (n, 784) with each pixel's ink from a place nearby. bend, (n, 16), shifts
+    """Return X (n, 784) with each pixel's ink from a place nearby. The bends (n, 16) shift
     the places of 4 x 4 points, in pixels; the others are (n,)."""
     # Images get a margin of 1, at the far end 2 so that there is always a pixel below and
-    # to the right. Their middle is at 14.5; y and x of a place are linear in PLACES.
+    # to the right. Their middle is at 14.5; y and x of a place are linear in BASIS.
     cos = (1 + shrink) * np.cos(angle)
     sin = (1 + shrink) * np.sin(angle)
     to_y = np.column_stack([cos, sin, shift_y + 14.5, bend_y]).astype(np.float32)
     to_x = np.column_stack([slant - sin, cos, shift_x + 14.5, bend_x]).astype(np.float32)
-    y = np.clip(to_y @ PLACES, 0, SIDE + 1)
-    x = np.clip(to_x @ PLACES, 0, SIDE + 1)
-    part_y, row = np.modf(y)  # the place is between four pixels
-    part_x, column = np.modf(x)
+    places = np.clip(np.stack([to_y, to_x]) @ BASIS, 0, SIDE + 1)  # y and x: (2, n, 784)
+    corners = np.floor(places)  # a place is between four pixels
+    row, column = corners
+    part_y, part_x = places - corners
     width = SIDE + 3
     pixels = np.pad(X.reshape(-1, SIDE, SIDE), ((0, 0), (1, 2), (1, 2))).ravel()
     starts = width * width * np.arange(len(X))[:, None]
@@ -344,18 +344,18 @@ def warp(X, angle, slant, shrink, shift_y, shift_x, bend_y, bend_x):
     return (1 - part_y) * upper + part_y * lower
 
 # ---- Digits from pictures --------------------------------------------------------------
-LONGER = 180  # pixels of a picture's longer side
+LONG_SIDE = 180  # pixels of a picture's longer side
 
 def prepare(image):
     """Return a picture of one digit as MNIST has it, (784,); else ValueError."""
     return centre(find_digit(find_ink(read_greys(image))))
 
 def read_greys(image):
-    """Return any Pillow image upright, in greys, LONGER pixels long."""
+    """Return any Pillow image upright, in greys, LONG_SIDE pixels long."""
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I"):  # 16 bits, which Pillow would clip to 8
         image = Image.fromarray((np.asarray(image) // 257).astype(np.uint8))
-    image = ImageOps.contain(image.convert("RGBA"), (LONGER, LONGER))
+    image = ImageOps.contain(image.convert("RGBA"), (LONG_SIDE, LONG_SIDE))
     ground = Image.new("RGBA", image.size, "grey")  # what is clear: not dark, not light
     greys = Image.alpha_composite(ground, image).convert("L")
     return greys.filter(ImageFilter.GaussianBlur(1))  # grain fades, strokes do not
@@ -365,13 +365,13 @@ def find_ink(greys):
     # Strokes are narrow: they differ much from the mean around them, the paper little.
     # So the sum of the cubed differences is below 0 if the ink is dark, above 0 if it is
     # light. An edge differs as much on its dark side as on its light: the cubes cancel.
-    around = greys.filter(ImageFilter.GaussianBlur(LONGER / 16))
+    around = greys.filter(ImageFilter.GaussianBlur(LONG_SIDE / 16))
     if np.sum(np.subtract(greys, around, dtype=float) ** 3) > 0:
         greys = ImageOps.invert(greys)
 
     # The paper is the picture without the dark things that are narrower than a third of
     # it, a closing (Serra 1982): shadows and lamps are in the paper, not in the ink.
-    paper = greys.reduce(LONGER // 30)  # 30 pixels long, and 11 are a third
+    paper = greys.reduce(LONG_SIDE // 30)  # to 30 pixels; 11 are a third
     paper = paper.filter(ImageFilter.MaxFilter(11)).filter(ImageFilter.MinFilter(11))
     paper = np.asarray(paper.resize(greys.size), np.float32)
     ink = np.maximum(paper - np.asarray(greys), 0) / np.maximum(paper, 1)
@@ -380,50 +380,50 @@ def find_ink(greys):
     return ink / ink[ink >= ink.max() / 2].mean()
 
 def number_parts(mask):
-    """Return ints, the same wherever the mask hangs together, 0 outside of it."""
+    """Return a number for each connected part of the mask, at its pixels; 0 elsewhere."""
     numbers = mask * np.arange(1, mask.size + 1, dtype=np.int32).reshape(mask.shape)
     while True:
         nearby = Image.fromarray(numbers).filter(ImageFilter.MaxFilter(3))
         spread = mask * np.asarray(nearby)  # the largest number nearby
         if np.array_equal(spread, numbers):
             return numbers
-        # A number is a pixel's place: by taking the number that is there now, it leaps.
+        # A number names a pixel. To take that pixel's number now is a leap, not a step.
         numbers = mask * spread.ravel()[spread - 1]  # 0 - 1 is the last: masked
 
 def find_digit(ink):
-    """Return True where the digit is, shaped like ink; ValueError if not one."""
+    """Return True where the digit is, shaped like ink; ValueError unless there is one."""
     numbers = number_parts(ink > 0.5)
     parts = np.unique(numbers[numbers > 0])
     boxes = np.array([Image.fromarray(numbers == part).getbbox() for part in parts])
     left, top, right, bottom = boxes.T  # right and bottom are just outside
     height = bottom - top
-    large = height >= LONGER / 15  # crumbs and dots are not
+    large = height >= LONG_SIDE / 15  # crumbs and dots are not
 
     # A digit is near no side of the picture, or near all if it is cropped to its ink; a
     # table is near some. What is around something large is a frame.
     reach = boxes * [-1, -1, 1, 1]  # to the left, up, right, down
-    n_sides = (reach > np.array([0, 0, *ink.T.shape]) - LONGER / 30).sum(axis=1)
+    n_sides = (reach > np.array([0, 0, *ink.T.shape]) - LONG_SIDE / 30).sum(axis=1)
     inner = reach[height >= height.max() / 5]  # but not the dot in a zero
     is_around = (reach > inner[:, None]).all(axis=2).any(axis=0)  # of (inner, parts, 4)
     kept = np.isin(n_sides, [0, 4]) & ~is_around
     if not np.any(kept & large):
         raise ValueError("blank, too faint, too small or at an edge")
-    digit = np.argmax(np.where(kept, height, 0))
-    rivals = kept & large & (height >= height[digit] / 2)  # the digit is one of them
+    tallest = np.argmax(np.where(kept, height, 0))
+    rivals = kept & large & (height >= height[tallest] / 2)  # the tallest is one
     if rivals.sum() > 1:
         raise ValueError("several digits: one a picture")
-    share = np.mean(numbers[top[digit]:bottom[digit], left[digit]:right[digit]] > 0)
-    if share > 0.75 and right[digit] - left[digit] > height[digit] / 2:
+    box = numbers[top[tallest]:bottom[tallest], left[tallest]:right[tallest]]
+    if np.mean(box > 0) > 0.75 and right[tallest] - left[tallest] > height[tallest] / 2:
         raise ValueError("a block, no digit")
 
     # What is small and close belongs to it, as the bar of a 5. A line below does not.
-    gap = height[digit] / 4
-    beside = (left <= right[digit] + gap) & (right >= left[digit] - gap)
-    not_below = (bottom >= top[digit] - gap) & (bottom <= bottom[digit])
+    gap = height[tallest] / 4
+    beside = (left <= right[tallest] + gap) & (right >= left[tallest] - gap)
+    not_below = (bottom >= top[tallest] - gap) & (bottom <= bottom[tallest])
     return np.isin(numbers, parts[kept & beside & not_below])
 
 def centre(mask):
-    """Return a digit as MNIST has it, (784,): 20 pixels long, centre of its ink at 14."""
+    """Return a digit as MNIST has it, (784,): its longer side 20, its ink centred."""
     digit = Image.fromarray(mask.astype(np.float32))
     digit = digit.crop(digit.getbbox())
     size = [max(1, round(20 * side / max(digit.size))) for side in digit.size]
@@ -476,7 +476,7 @@ def draw(title, history, params, X, labels, output):
     np.add.at(counts, (labels[wrong], said[wrong]), 1)
     mistakes.set(title="All mistakes", xlabel="what it said", ylabel="what it is",
                  xticks=range(DIGITS), yticks=range(DIGITS))
-    mistakes.imshow(counts, cmap="Blues", vmin=0, vmax=2 * counts.max() + 1)
+    mistakes.imshow(counts, cmap="Blues", vmin=0, vmax=2 * counts.max() + 1)  # pale
     for row, column in np.argwhere(counts):
         mistakes.text(column, row, counts[row, column], ha="center", va="center")
 
@@ -487,13 +487,13 @@ def draw(title, history, params, X, labels, output):
                W, [""] * len(W), cmap="RdBu_r", vmin=-limit, vmax=limit)
     return figure
 
-def draw_tiles(ax, title, images, names, **options):
+def draw_tiles(ax, title, images, names, **style):
     """Draw images (n, 784) in rows of eight, each below its name."""
     for i, (image, name) in enumerate(zip(images, names)):
         left = 36 * (i % 8)
         top = -40 * (i // 8)
         box = (left, left + SIDE, top - SIDE, top)
-        ax.imshow(image.reshape(SIDE, SIDE), extent=box, **options)
+        ax.imshow(image.reshape(SIDE, SIDE), extent=box, **style)
         ax.text(left, top + 2, name, fontsize=7)
     ax.set_title(title, pad=16)
     ax.autoscale()
@@ -503,7 +503,7 @@ def draw_tiles(ax, title, images, names, **options):
 FORMATS = ["PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP"]  # not EPS, which runs programs
 
 def predict(options):
-    """Print the digit in each picture, as read and as seen; return the exit code."""
+    """Print what each picture says, likeliest first, and shows; return the exit code."""
     params, activations = load_network(options.weights)
     paths = []
     for name in options.predict:  # some shells leave *.png as it is
@@ -512,7 +512,7 @@ def predict(options):
     code = 0
     for path in paths:
         try:
-            with errors_about(f"expected {', '.join(FORMATS)}"):
+            with errors_about(f"cannot be opened as {', '.join(FORMATS)}"):
                 image = Image.open(path, formats=FORMATS)
             x = prepare(image)
         except FILE_ERRORS as error:  # the others can still be read
