@@ -323,7 +323,7 @@ def augment(X, rng, strength=1.0):
     return warp(X, angle, slant, shrink, shift_y, shift_x, bend_y, bend_x)
 
 def warp(X, angle, slant, shrink, shift_y, shift_x, bend_y, bend_x):
-    """Return X (n, 784) with each pixel's ink from a place nearby. The bends (n, 16) shift
+    """Return X (n, 784) with each pixel's ink from a place nearby. Bends (n, 16) shift
     the places of 4 x 4 points, in pixels; the others are (n,)."""
     # Images get a margin of 1, at the far end 2 so that there is always a pixel below and
     # to the right. Their middle is at 14.5; y and x of a place are linear in BASIS.
