@@ -647,11 +647,11 @@ WRONG_ARRAYS = [  # what is in the file instead, or as well
 def test_files_of_wrong_arrays_are_refused_and_not_written(change, tmp_path):
     arrays = {**NET, "activations": RELU_NET, **change}
     np.savez(tmp_path / "net.npz", **arrays)
-    with pytest.raises(ValueError) as error:
+    reasons = "do not fit|need floats|not in linear|is for the output"
+    with pytest.raises(ValueError, match=reasons) as error:
         nn.load_params(tmp_path / "net.npz")
-    assert "\n" not in str(error.value)
     activations = arrays.pop("activations")
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match=re.escape(str(error.value))):
         nn.save_params(tmp_path / "other.npz", arrays, activations)
     assert os.listdir(tmp_path) == ["net.npz"]
 
@@ -770,7 +770,7 @@ def test_training_downloads_trains_and_writes(home, monkeypatch, capsys):
                   "'batch_size': 16", f"{result}\n",
                   f"epoch 1/2 {lines[0]}| 1.0 s\nepoch 2/2 {lines[1]}| 1.0 s\n"):
         assert words in printed
-    assert train_mnist.main(QUICK) == 0  # again: what is ours is replaced
+    assert train_mnist.main(QUICK) == 0  # what is ours is not refused
 
 def test_progress_passes_a_pipe_at_once(monkeypatch):
     pipe = io.BytesIO()
@@ -818,8 +818,8 @@ def test_files_get_names_that_destroy_none(path, stem, name, home, capsys):
     ("--weights nowhere/a.npz", "nowhere is no folder to write into"),
     ("--epochs 0", "epochs 0"), ("--dropout 1", "dropout 1.0"), ("--seed -1", "negative"),
     ("--activation relo", "activation relo - not in"), ("--l2 nan", "epoch 1, "),
-    ("--lr 1e30 --optimizer sgd", "epoch 1, "), ("--smooth 2", "Y: 0 to 1, not "),
-    ("--data nowhere.csv", "nowhere.csv is no folder of MNIST's files, CSV, or Keras's"),
+    ("--lr 1e30 --optimizer sgd", "epoch 1, "),
+    ("--data nowhere.csv", "read nowhere.csv as MNIST's folder, CSV, or Keras's mnist"),
     ("--predict my.png --weights none.npz", "none.npz (train first, "),
     ("--data x.npz", "Keras's mnist.npz: 'y_train is not"),
     ("--data .", "is in several folders of .: name one")])  # or two sets would be mixed
@@ -905,7 +905,7 @@ PACKED = gzip.compress(WHOLE)
     ("x_train", WHOLE[:-9], "47031 pixels"),
     ("x_train", b"\0\0\x0d" + WHOLE[3:], "no idx file of bytes"),
     ("y_train", idx(np.arange(59) % 10), "47040 pixels, 59 labels"),
-    ("y_train", idx(np.arange(60) % 11), "needs 784 a label, 20 of 0 to 9"),
+    ("y_train", idx(np.arange(60) % 11), "needs 784 a label, 20 or more"),
     ("y_test", idx(np.full(40, 3)), "40 labels of [3]"),
     *[(key, None, "No such file") for key in train_mnist.FILES]])
 def test_a_damaged_or_partial_set_is_told_and_left(key, content, words, home, capsys):
@@ -918,26 +918,31 @@ def test_a_damaged_or_partial_set_is_told_and_left(key, content, words, home, ca
     assert words in complaint(capsys, "--data", "other")
     assert snapshot() == before
 
-def test_what_mnist_lacks_in_data_is_fetched_but_not_to_another_set(home, capsys):
+def test_what_mnist_lacks_in_data_is_fetched_and_nothing_lost(home, capsys):
     write_set("data", TINY)
-    names = train_mnist.FILES.values()
-    missing, cut, moved, whole = (Path("data", name) for name in names)
-    missing.unlink()
-    cut.write_bytes(PACKED[:40])
     Path("data/raw").mkdir()
-    deep = moved.replace(Path("data/raw", moved.name))
-    deep.write_bytes(b"<html>")
+    missing, beside, moved, _ = train_mnist.FILES.values()
+    Path("data", missing).unlink()
+    Path("data", moved).unlink()
+    damaged = [Path("data", beside.replace("-idx", ".idx")), Path("data/raw", moved)]
+    for path in damaged:
+        path.write_bytes(PACKED[:40])
+    before = snapshot("data")
     assert train_mnist.load(None)["name"] == "MNIST"
-    fetched = [f"  {train_mnist.MIRRORS[0]}{path.name}" for path in (missing, cut, moved)]
-    renamed = [f"  {path} cannot be read: it is data{os.sep}unreadable-{path.name} now"
-               for path in (cut, deep)]
-    assert capsys.readouterr().out.splitlines() == fetched + renamed
-    kept = {f"unreadable-{cut.name}": PACKED[:40], f"unreadable-{deep.name}": b"<html>"}
-    assert snapshot("data") == snapshot("mirror") | kept
-    whole.write_bytes(idx(TINY["y_test"][::-1]))
+    printed = capsys.readouterr().out
+    assert printed.count("file:") == 3  # what was there is not fetched
+    for path in [*damaged, Path("data", beside)]:
+        renamed = path.with_name(f"unreadable-{path.name}")
+        assert f"  {path} cannot be read: it is {renamed} now\n" in printed
+        assert renamed.read_bytes() == before[path.relative_to("data").as_posix()]
+    assert snapshot("data").items() >= snapshot("mirror").items()
+
+def test_mnist_is_not_mixed_with_another_set(home, capsys):
+    write_set("data", {**TINY, "x_test": FOREIGN["x_test"]})
+    missing = Path("data", train_mnist.FILES["y_train"])
     missing.unlink()
     before = snapshot()
-    assert complaint(capsys).endswith(f" is not MNIST; missing or unreadable: {missing}")
+    assert f" data holds not MNIST; missing or unreadable: {missing}" in complaint(capsys)
     assert snapshot() == before
 
 def test_bad_mirrors_are_passed_over(home, monkeypatch, capsys):
@@ -1054,12 +1059,12 @@ def test_augment_draws_within_its_ranges_and_by_strength(strength, monkeypatch):
     bends = np.array([bend_y, bend_x])
     assert bends.std(axis=1) == pytest.approx(np.full((2, 16), 0.7 * strength), rel=0.1)
 
-def test_augment_0_changes_nothing_and_no_number_or_10_is_refused():
+def test_augment_0_changes_nothing_and_what_is_out_of_range_is_refused():
     X = np.random.default_rng(1).random((3, 784), np.float32)
     assert bits(train_mnist.augment(X, None, 0.0)) == bits(X)
-    for strength in ("nan", "-1", "10"):
+    for wrong in ("augment=nan", "augment=-1", "augment=10", "smooth=-0.1", "smooth=2"):
         with pytest.raises(SystemExit):
-            train_mnist.parse(["--augment", strength])
+            train_mnist.parse([f"--{wrong}"])
 
 def test_digits_are_drawn_as_labelled_in_fonts_apart():
     data = train_mnist.draw_digits(np.random.default_rng(0))
@@ -1125,8 +1130,7 @@ def test_the_picture_shows_curves_digits_mistakes_and_neurons():
     colors = mistakes.images[0].to_rgba(mistakes.images[0].get_array())
     assert colors[..., :3].mean(axis=2).min() > 0.4  # black can be read on all
     assert neurons.images[0].get_cmap().name == "RdBu_r"  # red is high
-    low, high = neurons.images[0].get_clim()
-    assert low == -high  # 0 is white
+    assert sum(neurons.images[0].get_clim()) == 0  # in the middle, which is white
     for ax, tile, expected in ((digits, 0, X[39]), (neurons, 0, W[:, 49]),
                                (neurons, 39, W[:, 10])):
         assert np.array_equal(ax.images[tile].get_array().ravel(), expected)
@@ -1367,7 +1371,7 @@ def test_experiments_say_and_draw_it(command, code, words, run_xor):
             assert line.get_marker() == "."  # a curve of one number can be seen
             assert max(line.get_ydata()) <= ax.get_ylim()[1]
 
-def test_xor_is_solved_for_every_seed():
+def test_xor_is_solved_for_a_hundred_seeds():
     settings = dict(train_xor.XOR_SETTINGS)
     del settings["plot"]
     runs = [train_xor.train_on_xor(**settings | {"seed": seed}) for seed in range(100)]
@@ -1446,8 +1450,7 @@ COLORS = ["#0072B2", "#E69F00", "#009E73"]  # blue, orange, green (Okabe & Ito 2
     ("xor", train_xor.XOR_X, train_xor.XOR_Y)])
 def test_regions_are_right_and_white_in_between(name, X, labels, run_xor, monkeypatch):
     trained = spied(monkeypatch, train_xor, "train")
-    run = run_xor(name)
-    regions, curves = run.axes
+    regions, curves = run_xor(name).axes
     image = regions.images[0]
     assert image.origin == "lower"
     low, high, *_ = image.get_extent()
@@ -1479,8 +1482,6 @@ def test_the_film_begins_with_chaos_and_ends_solved(run_xor, monkeypatch):
     assert np.mean(scores < 0.95) > 0.3  # a good part of it is learning
     assert len({title for *_, title in film[-12:]}) == 1  # two seconds to look at it
     assert len(film[0][0].images) == 1  # it was cleared before each frame
-    with Image.open("film.gif") as image:
-        assert 150 <= image.info["duration"] <= 170  # six frames a second
 
 @pytest.mark.parametrize("command, code, words", [
     ("spirals", 2, "choose from xor, step, spiral"), ("--lr x", 2, "float value: 'x'"),

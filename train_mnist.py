@@ -69,7 +69,7 @@ def check_may_write(stem):
     for name in (stem, f"{stem}.unfinished"):
         for ending, mark in ((".npz", b"activations.npy"), (".png", b"train_mnist.py")):
             path = Path(f"{name}{ending}")
-            if path.exists():  # ours has the mark
+            if path.exists():  # ours have such a mark
                 with path.open("r+b") as file:  # this fails if it is read-only
                     if mark not in file.read():
                         raise ValueError(f"{path} is not ours: name another by --weights")
@@ -151,19 +151,19 @@ def load(path):
     if path == "synthetic":
         return draw_digits(rng)
     arrays = read(path)
-    rest = as_rows(path, arrays["x_train"], arrays["y_train"])
+    known = as_rows(path, arrays["x_train"], arrays["y_train"])
     if "x_test" in arrays:
-        test = as_rows(path, arrays["x_test"], arrays["y_test"])
+        held_out = as_rows(path, arrays["x_test"], arrays["y_test"])
     else:
-        test, rest = split(rest, 1 / 10, rng)
-    val, rest = split(rest, 1 / 12, rng)
+        held_out, known = split(known, 1 / 10, rng)
+    validate, learn = split(known, 1 / 12, rng)
     names = {"name": str(path), "stem": Path(path).resolve().stem}  # to show; of files
     hashes = {key: hashlib.sha256(arrays[key].tobytes()).hexdigest() for key in arrays}
     if hashes == SHA256:
         names = {"name": "MNIST", "stem": "mnist"}
-    elif names["stem"].lower() in ("mnist", "synthetic"):  # names that are taken
+    elif names["stem"].lower() in ("mnist", "synthetic"):  # they are taken
         names["stem"] = f"not-{names['stem']}"
-    return {"train": rest, "validate": val, "test": test, **names}
+    return {"train": learn, "validate": validate, "test": held_out, **names}
 
 def split(data, share, rng):
     """Return (part, rest) of (X, labels): a random share of the rows, the others."""
@@ -178,7 +178,7 @@ def as_rows(path, images, labels):
             or not 0 <= images.min() < images.max() or not {*digits} <= {*range(DIGITS)}):
         raise ValueError(
             f"{path}: {images.size} pixels, {labels.size} labels of {digits[:12]}; needs "
-            f"{PIXELS} a label, 20 of 0 to 9 (column 1, or called label), not all alike")
+            f"{PIXELS} a label, 20 or more of 0 to 9, not all alike (the first in a row)")
     X = images.reshape(labels.size, PIXELS) / np.float32(images.max())
     return X, labels.ravel().astype(int)
 
@@ -186,11 +186,11 @@ def read(path):
     """Return the arrays at the path, {"x_train": ..., "y_train": ..., ...}."""
     if Path(path).is_dir():
         return {key: read_idx(find_idx(path, name)) for key, name in FILES.items()}
-    with errors_about(f"{path} is no folder of MNIST's files, CSV, or Keras's mnist.npz"):
+    with errors_about(f"cannot read {path} as MNIST's folder, CSV, or Keras's mnist.npz"):
         if not zipfile.is_zipfile(path):
             return read_csv(path)
-        file = np.load(path, allow_pickle=False)
-        return {key: np.asarray(file[key]) for key in FILES}  # [key] may be bytes
+        with np.load(path, allow_pickle=False) as file:
+            return {key: np.asarray(file[key]) for key in FILES}  # some may be bytes
 
 def find_idx(folder, name):
     """Return where one of the four files is, two folders down at most, or belongs."""
@@ -200,7 +200,7 @@ def find_idx(folder, name):
         if len({path.parent for path in paths}) > 1:
             raise ValueError(f"{pattern} is in several folders of {folder}: name one")
         if paths:
-            return min(paths)
+            return max(paths)
     return Path(folder, name)
 
 def read_idx(path):
@@ -244,7 +244,7 @@ def read_row(line, number, delimiter, dtype):
     return numbers
 
 def fetch_missing(folder):
-    """Fetch those of MNIST's files that a folder lacks; return False if no mirror has."""
+    """Fetch what a folder lacks of MNIST, if anything; return False if in vain."""
     lacking = find_lacking(folder)
     for mirror in MIRRORS:
         try:
@@ -267,7 +267,7 @@ def find_lacking(folder):
     lacking = {key: path for key, path in paths.items() if key not in hashes}
     if lacking and not hashes.items() <= SHA256.items():  # two sets must not be mixed
         absent = ", ".join(map(str, lacking.values()))
-        raise ValueError(f"{folder} is not MNIST; missing or unreadable: {absent}")
+        raise ValueError(f"{folder} holds not MNIST; missing or unreadable: {absent}")
     return lacking
 
 def fetch(mirror, key):
@@ -280,14 +280,14 @@ def fetch(mirror, key):
     say(f"  {url}")
     return content
 
-def put(content, path, old):
-    """Write a file, whole or not at all; an old one, which is unreadable, is renamed."""
+def put(content, path, unreadable):
+    """Write a file, whole or not at all. What was there, or unreadable, is renamed."""
     path.parent.mkdir(exist_ok=True)
     part = path.with_name(f"part-{path.name}")
     part.write_bytes(content)
-    if old.exists():
-        renamed = old.replace(path.with_name(f"unreadable-{old.name}"))
-        say(f"  {old} cannot be read: it is {renamed} now")
+    for file in filter(Path.exists, {path, unreadable}):
+        renamed = file.replace(file.with_name(f"unreadable-{file.name}"))
+        say(f"  {file} cannot be read: it is {renamed} now")
     part.replace(path)
 
 FILE_ERRORS = (OSError, EOFError, ValueError, KeyError, RuntimeError, SyntaxError,
@@ -295,7 +295,7 @@ FILE_ERRORS = (OSError, EOFError, ValueError, KeyError, RuntimeError, SyntaxErro
 
 @contextlib.contextmanager
 def errors_about(context):
-    """Turn what reading a damaged or foreign file raises into a line: a ValueError."""
+    """Make what reading a damaged or foreign file raises a ValueError with context."""
     try:
         yield
     except FILE_ERRORS as error:
@@ -354,7 +354,7 @@ def read_greys(image):
     """Return any Pillow image upright, in greys, LONG_SIDE pixels long."""
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I"):  # 16 bits, which Pillow would clip to 8
-        image = Image.fromarray((np.asarray(image) // 257).astype(np.uint8))
+        image = Image.fromarray((np.asarray(image) // 257).clip(0, 255).astype(np.uint8))
     image = ImageOps.contain(image.convert("RGBA"), (LONG_SIDE, LONG_SIDE))
     ground = Image.new("RGBA", image.size, "grey")  # what is clear: not dark, not light
     greys = Image.alpha_composite(ground, image).convert("L")
@@ -419,8 +419,8 @@ def find_digit(ink):
     # What is small and close belongs to it, as the bar of a 5. A line below does not.
     gap = height[tallest] / 4
     beside = (left <= right[tallest] + gap) & (right >= left[tallest] - gap)
-    not_below = (bottom >= top[tallest] - gap) & (bottom <= bottom[tallest])
-    return np.isin(numbers, parts[kept & beside & not_below])
+    level = (bottom >= top[tallest] - gap) & (bottom <= bottom[tallest])
+    return np.isin(numbers, parts[kept & beside & level])
 
 def centre(mask):
     """Return a digit as MNIST has it, (784,): its longer side 20, its ink centred."""
@@ -556,8 +556,8 @@ def parse(arguments):
         add(f"--{name.replace('_', '-')}", type=type(default), default=default,
             help="[%(default)s] see gradient_descent in nn.py")
     options = parser.parse_args(arguments)
-    if not 0 <= options.augment <= 9:  # not for NaN, either
-        parser.error(f"--augment {options.augment}: expected 0 to 9")
+    if not (0 <= options.augment <= 9 and 0 <= options.smooth <= 1):  # nor is NaN
+        parser.error("expected --augment of 0 to 9, --smooth of 0 to 1")
     return options
 
 def main(arguments=None):
