@@ -61,15 +61,17 @@ def train(options):
         f'python train_mnist.py --predict my.png --weights "{stem}.npz"')
     return 0 if len(history["loss"]) == options.epochs else 130  # as after any Ctrl-C
 
+MARKS = {".npz": "softmax".encode("utf-32-le"), ".png": b"train_mnist.py"}  # in ours
+
 def check_may_write(stem):
     """Fail early if a file cannot be written, or would replace one that is not ours."""
     folder = Path(f"{stem}.npz").parent
     if not folder.is_dir() or not os.access(folder, os.W_OK):
         raise ValueError(f"{folder} is no folder to write into")
     for name in (stem, f"{stem}.unfinished"):
-        for ending, mark in ((".npz", b"activations.npy"), (".png", b"train_mnist.py")):
+        for ending, mark in MARKS.items():
             path = Path(f"{name}{ending}")
-            if path.exists():  # ours have such a mark
+            if path.exists():
                 with path.open("r+b") as file:  # this fails if it is read-only
                     if mark not in file.read():
                         raise ValueError(f"{path} is not ours: name another by --weights")
@@ -100,12 +102,11 @@ def fit(params, activations, data, options):
 
     X, labels = data["train"]
     Y = (1 - options.smooth) * nn.one_hot(labels, DIGITS) + options.smooth / DIGITS
-    settings = {name: getattr(options, name) for name in SETTINGS}
     try:
         return nn.gradient_descent(
-            params, X, Y, activations, **settings,
-            validation=data["validate"], on_epoch=on_epoch,
-            augment=lambda batch, rng: augment(batch, rng, options.augment))
+            params, X, Y, activations, validation=data["validate"], on_epoch=on_epoch,
+            augment=lambda batch, rng: augment(batch, rng, options.augment),
+            **{name: getattr(options, name) for name in SETTINGS})
     except KeyboardInterrupt:
         if "params" not in last:
             raise
@@ -196,11 +197,12 @@ def find_idx(folder, name):
     """Return where one of the four files is, two folders down at most, or belongs."""
     pattern = name.replace("-idx", "?idx").replace(".gz", "*")  # as in ...s.idx3-ubyte
     for below in ("", "*/", "*/*/"):
-        paths = [path for path in Path(folder).glob(below + pattern) if path.is_file()]
+        paths = [path for path in Path(folder).glob(below + pattern)
+                 if path.is_file() and path.name.endswith(("ubyte", "ubyte.gz"))]
         if len({path.parent for path in paths}) > 1:
-            raise ValueError(f"{pattern} is in several folders of {folder}: name one")
+            raise ValueError(f"{name} is in several folders of {folder}: name one")
         if paths:
-            return max(paths)
+            return min(paths)
     return Path(folder, name)
 
 def read_idx(path):
@@ -264,10 +266,10 @@ def find_lacking(folder):
     for key, path in paths.items():
         with contextlib.suppress(ValueError):  # from read_idx: there is no hash
             hashes[key] = hashlib.sha256(read_idx(path)).hexdigest()
+    others = [key for key in hashes if hashes[key] != SHA256[key]]
     lacking = {key: path for key, path in paths.items() if key not in hashes}
-    if lacking and not hashes.items() <= SHA256.items():  # two sets must not be mixed
-        absent = ", ".join(map(str, lacking.values()))
-        raise ValueError(f"{folder} holds not MNIST; missing or unreadable: {absent}")
+    if others and (lacking or not {"x_train", "x_test"} <= {*others}):
+        raise ValueError(f"{folder} mixes sets or lacks files; not MNIST's: {others}")
     return lacking
 
 def fetch(mirror, key):
@@ -286,7 +288,7 @@ def put(content, path, unreadable):
     part = path.with_name(f"part-{path.name}")
     part.write_bytes(content)
     for file in filter(Path.exists, {path, unreadable}):
-        renamed = file.replace(file.with_name(f"unreadable-{file.name}"))
+        renamed = file.rename(file.with_name(f"unreadable-{time.time():.0f}-{file.name}"))
         say(f"  {file} cannot be read: it is {renamed} now")
     part.replace(path)
 
@@ -563,10 +565,9 @@ def parse(arguments):
 def main(arguments=None):
     """Run the command line; return the exit code."""
     options = parse(arguments)
-    run = predict if options.predict else train
     try:
         with np.errstate(all="ignore"):  # nn.py tells of a run that diverges
-            return run(options)
+            return predict(options) if options.predict else train(options)
     except (OSError, ValueError, ArithmeticError, MemoryError) as error:
         say(f"train_mnist.py: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
