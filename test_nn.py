@@ -924,7 +924,7 @@ def test_what_mnist_lacks_in_data_is_fetched_and_nothing_lost(home, monkeypatch,
     write_set("data", {key: TINY[key] for key in ("y_train", "y_test")})
     Path("data/raw").mkdir()
     _, beside, moved, whole = train_mnist.FILES.values()
-    Path("data", f"{whole}.part").write_bytes(PACKED[:40])  # of a browser, say
+    Path("data", whole.replace(".gz", ".bak")).write_bytes(PACKED[:40])  # not to be read
     damaged = [Path("data", beside), Path("data/raw", moved)]
     for path in damaged:
         path.write_bytes(PACKED[:40])
