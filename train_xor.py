@@ -430,5 +430,6 @@ def main(arguments):
         return 1
 
 if SCRIPT:
-    sys.stdout.reconfigure(errors="backslashreplace")  # for names that a console lacks
+    if hasattr(sys.stdout, "reconfigure"):  # not that of IPython's %run
+        sys.stdout.reconfigure(errors="backslashreplace")  # for names a console lacks
     sys.exit(main(sys.argv[1:]))
