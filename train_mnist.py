@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""train_mnist.py: train the network of nn.py on handwritten digits, see what it learns.
+"""train_mnist.py: train nn.py on handwritten digits, and see what it learns.
 
     python train_mnist.py                     train, test, write mnist.npz and mnist.png
     python train_mnist.py --predict my.png    read a digit of your own with mnist.npz
@@ -21,13 +21,13 @@ from pathlib import Path
 SCRIPT = __name__ == "__main__" and "__file__" in globals()  # not pasted into a cell
 if SCRIPT:
     os.environ["MPLBACKEND"] = "agg"  # a notebook's is inherited, and may be missing
-# One thread: OpenBLAS's idle ones spin. Beside busy programs an epoch took 67 s, not 4.
+# One thread: OpenBLAS's idle ones spin. Beside busy programs, 67 s an epoch, not 4.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", os.environ.get("OMP_NUM_THREADS", "1"))
 
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
-from PIL import Image, ImageDraw, ImageFilter, ImageFont, ImageOps  # Pillow
+from PIL import Image, ImageDraw, ImageFilter, ImageFont, ImageOps  # matplotlib's
 
 import nn
 
@@ -64,7 +64,7 @@ def train(options):
 MARKS = {".npz": "softmax".encode("utf-32-le"), ".png": b"train_mnist.py"}  # in ours
 
 def check_may_write(stem):
-    """Fail early if a file cannot be written, or would replace one that is not ours."""
+    """Fail early if a file cannot be written or would replace one that is not ours."""
     folder = Path(f"{stem}.npz").parent
     if not folder.is_dir() or not os.access(folder, os.W_OK):
         raise ValueError(f"{folder} is no folder to write into")
@@ -86,7 +86,7 @@ def describe(params, data, options):
 def name_of(params):
     """Return the widths of a network as a name, such as 784-512-256-10."""
     biases = [p for p in params.values() if p.ndim == 1]
-    return "-".join(str(len(p)) for p in [params["W1"], *biases])  # W1: inputs in rows
+    return "-".join(str(len(p)) for p in [params["W1"], *biases])  # W1: an input a row
 
 def fit(params, activations, data, options):
     """Return (params, history), after a Ctrl-C those of the last whole epoch."""
@@ -158,7 +158,7 @@ def load(path):
     else:
         held_out, known = split(known, 1 / 10, rng)
     validate, learn = split(known, 1 / 12, rng)
-    names = {"name": str(path), "stem": Path(path).resolve().stem}  # to show; of files
+    names = {"name": str(path), "stem": Path(path).resolve().stem}  # shown, of files
     hashes = {key: hashlib.sha256(arrays[key].tobytes()).hexdigest() for key in arrays}
     if hashes == SHA256:
         names = {"name": "MNIST", "stem": "mnist"}
@@ -195,7 +195,7 @@ def read(path):
 
 def find_idx(folder, name):
     """Return where one of the four files is, two folders down at most, or belongs."""
-    pattern = name.replace("-idx", "?idx").replace(".gz", "*")  # as in ...s.idx3-ubyte
+    pattern = name.replace("-idx", "?idx").replace(".gz", "*")  # or .idx3-ubyte
     for below in ("", "*/", "*/*/"):
         paths = [path for path in Path(folder).glob(below + pattern)
                  if path.is_file() and path.name.endswith(("ubyte", "ubyte.gz"))]
@@ -227,7 +227,7 @@ def read_csv(path):
     if len(set(names)) == 1 + PIXELS:  # a header: so many bytes cannot all differ
         lines[0] = ""
     label = next((i for i, name in enumerate(names) if name in CALLED_LABEL), 0)
-    # int32 takes an eighth of the time, but in it older NumPy reads 5.5 as 5, NaN as 0.
+    # int32 takes an eighth of the time, but older NumPy reads 5.5 as 5, NaN as 0 then.
     is_whole = not any(mark in line for line in lines for mark in ".eEnN")
     rows = [read_row(line, number, delimiter, np.int32 if is_whole else np.float32)
             for number, line in enumerate(lines, start=1) if line.strip()]
@@ -283,7 +283,7 @@ def fetch(mirror, key):
     return content
 
 def put(content, path, unreadable):
-    """Write a file, whole or not at all. What was there, or unreadable, is renamed."""
+    """Write a file, whole or not at all; rename what was there, or unreadable."""
     path.parent.mkdir(exist_ok=True)
     part = path.with_name(f"part-{path.name}")
     part.write_bytes(content)
@@ -297,7 +297,7 @@ FILE_ERRORS = (OSError, EOFError, ValueError, KeyError, RuntimeError, SyntaxErro
 
 @contextlib.contextmanager
 def errors_about(context):
-    """Make what reading a damaged or foreign file raises a ValueError with context."""
+    """Make what reading a foreign or damaged file raises a ValueError with context."""
     try:
         yield
     except FILE_ERRORS as error:
@@ -312,7 +312,7 @@ BASIS = np.vstack([
     np.kron(SHARES, SHARES).T]).astype(np.float32)
 
 def augment(X, rng, strength=1.0):
-    """Return X (n, 784) turned, scaled, slanted, shifted, bent (Simard et al. 2003)."""
+    """Return X (n, 784) turned, scaled, slanted, moved, bent (Simard et al. 2003)."""
     if strength == 0:
         return X
     n = len(X)
@@ -358,7 +358,7 @@ def read_greys(image):
     if image.mode.startswith("I"):  # 16 bits, which Pillow would clip to 8
         image = Image.fromarray((np.asarray(image) // 257).clip(0, 255).astype(np.uint8))
     image = ImageOps.contain(image.convert("RGBA"), (LONG_SIDE, LONG_SIDE))
-    ground = Image.new("RGBA", image.size, "grey")  # what is clear: not dark, not light
+    ground = Image.new("RGBA", image.size, "grey")  # clear is not dark, nor light
     greys = Image.alpha_composite(ground, image).convert("L")
     return greys.filter(ImageFilter.GaussianBlur(1))  # grain fades, strokes do not
 
@@ -382,18 +382,18 @@ def find_ink(greys):
     return ink / ink[ink >= ink.max() / 2].mean()
 
 def number_parts(mask):
-    """Return a number for each connected part of the mask, at its pixels; 0 elsewhere."""
+    """Return a number for each connected part of the mask, in its pixels; else 0."""
     numbers = mask * np.arange(1, mask.size + 1, dtype=np.int32).reshape(mask.shape)
     while True:
         nearby = Image.fromarray(numbers).filter(ImageFilter.MaxFilter(3))
         spread = mask * np.asarray(nearby)  # the largest number nearby
         if np.array_equal(spread, numbers):
             return numbers
-        # A number names a pixel. To take that pixel's number now is a leap, not a step.
+        # A number names a pixel: that pixel's number now is a leap away, not a step.
         numbers = mask * spread.ravel()[spread - 1]  # 0 - 1 is the last: masked
 
 def find_digit(ink):
-    """Return True where the digit is, shaped like ink; ValueError unless there is one."""
+    """Return True where the one digit is, shaped like ink; else ValueError."""
     numbers = number_parts(ink > 0.5)
     parts = np.unique(numbers[numbers > 0])
     boxes = np.array([Image.fromarray(numbers == part).getbbox() for part in parts])
@@ -441,7 +441,7 @@ FONTS = {  # matplotlib brings them; [!y]: not DejaVuSansDisplay, which has no d
     "train": "DejaVu*[!y].ttf", "validate": "cm[brt]*.ttf", "test": "STIXGeneral*.ttf"}
 
 def draw_digits(rng):
-    """Return data as load does: the ten digits, varied, in other fonts for each part."""
+    """Return data as load does: digits, varied, in other fonts for each part."""
     data = {"name": "synthetic digits, not MNIST", "stem": "synthetic"}
     for part, pattern in FONTS.items():
         drawn = []
@@ -502,10 +502,10 @@ def draw_tiles(ax, title, images, names, **style):
     ax.axis("off")
 
 # ---- Command line ----------------------------------------------------------------------
-FORMATS = ["PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP"]  # not EPS, which runs programs
+FORMATS = ["PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP"]  # not EPS: it runs programs
 
 def predict(options):
-    """Print what each picture says, likeliest first, and shows; return the exit code."""
+    """Print what each picture says and how it is seen; return the exit code."""
     params, activations = load_network(options.weights)
     paths = []
     for name in options.predict:  # some shells leave *.png as it is
