@@ -86,7 +86,7 @@ def describe(params, data, options):
 def name_of(params):
     """Return the widths of a network as a name, such as 784-512-256-10."""
     biases = [p for p in params.values() if p.ndim == 1]
-    return "-".join(str(len(p)) for p in [params["W1"], *biases])  # W1: an input a row
+    return "-".join(str(len(p)) for p in [params["W1"], *biases])  # W1: a row per input
 
 def fit(params, activations, data, options):
     """Return (params, history), after a Ctrl-C those of the last whole epoch."""
