@@ -925,16 +925,16 @@ def test_what_mnist_lacks_in_data_is_fetched_and_nothing_lost(home, monkeypatch,
     Path("data/raw").mkdir()
     _, beside, moved, whole = train_mnist.FILES.values()
     Path("data", whole.replace(".gz", ".bak")).write_bytes(PACKED[:40])  # not to be read
-    damaged = [Path("data", beside), Path("data/raw", moved)]
+    damaged = [Path("data", beside.removesuffix(".gz")), Path("data/raw", moved)]
     for path in damaged:
         path.write_bytes(PACKED[:40])
     assert train_mnist.load(None)["name"] == "MNIST"
     printed = capsys.readouterr().out
     assert printed.count("file:") == 3  # what was there is not fetched
-    for path in damaged:
+    for path in [*damaged, Path("data", beside)]:  # the last was in the place of the new
         renamed = path.with_name(f"unreadable-5-{path.name}")
         assert f"  {path} cannot be read: it is {renamed} now\n" in printed
-        assert renamed.read_bytes() == PACKED[:40]
+        assert renamed.stat().st_size >= 40
     assert snapshot("data").items() >= snapshot("mirror").items()
 
 @pytest.mark.parametrize("arrays", [

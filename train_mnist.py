@@ -478,7 +478,7 @@ def draw(title, history, params, X, labels, output):
     np.add.at(counts, (labels[wrong], said[wrong]), 1)
     mistakes.set(title="All mistakes", xlabel="what it said", ylabel="what it is",
                  xticks=range(DIGITS), yticks=range(DIGITS))
-    mistakes.imshow(counts, cmap="Blues", vmin=0, vmax=2 * counts.max() + 1)  # pale
+    mistakes.imshow(counts, cmap="Blues", vmin=0, vmax=2 * counts.max() + 1)  # text shows
     for row, column in np.argwhere(counts):
         mistakes.text(column, row, counts[row, column], ha="center", va="center")
 
@@ -558,7 +558,7 @@ def parse(arguments):
         add(f"--{name.replace('_', '-')}", type=type(default), default=default,
             help="[%(default)s] see gradient_descent in nn.py")
     options = parser.parse_args(arguments)
-    if not (0 <= options.augment <= 9 and 0 <= options.smooth <= 1):  # nor is NaN
+    if not (0 <= options.augment <= 9 and 0 <= options.smooth <= 1):  # NaN fails, too
         parser.error("expected --augment of 0 to 9, --smooth of 0 to 1")
     return options
 
